@@ -1,0 +1,3 @@
+"""Statistical hypothesis tests for knowledge distillation."""
+
+__version__ = "0.1.0"

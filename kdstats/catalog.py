@@ -1,0 +1,158 @@
+"""What a protocol may name: arms, models, datasets, optimisers, metrics, tests.
+
+The registries, and nothing heavier than pydantic: a protocol is checked, planned and costed without torch.
+Each entry is one line; the function it names lives in the room that runs it (``training`` or ``metrics``), and a
+test holds the two against each other.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Initialisation = Literal["teacher", "fresh"]
+Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Block(BaseModel):
+    """A mapping of the protocol: unknown keys are refused, values are not coerced, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+# Arms ------------------------------------------------------------------------------------------------------------
+
+
+class NoParameters(Block):
+    """An arm without a teacher term."""
+
+
+class KD(Block):
+    """alpha is the teacher's weight: (1 - alpha) CE + alpha T² KL."""
+
+    alpha: Weight = 0.5
+    temperature: Positive = 4.0
+
+
+class RCD(KD):
+    """KD whose teacher output is noise. scale belongs to logits: the teacher's own, or a standard deviation."""
+
+    noise: Literal["gaussian", "uniform"] = "gaussian"
+    space: Literal["logits", "probabilities"] = "logits"
+    redraw: bool = False
+    scale: Literal["teacher"] | Positive = "teacher"
+
+    @model_validator(mode="after")
+    def _probabilities_have_no_scale(self) -> "RCD":
+        if self.space == "probabilities" and self.scale != "teacher":
+            raise ValueError("scale belongs to space: logits; noise on probabilities sums to one a row")
+        return self
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to make a student.
+
+    objective, target: names of functions in ``kdstats.training.objectives`` and ``kdstats.training.targets``.
+    initialisation: what the arm fixes, or None for the protocol's.
+    """
+
+    objective: str
+    target: str | None = None
+    parameters: type[Block] = NoParameters
+    initialisation: Initialisation | None = None
+    summary: str = ""
+
+
+ARMS: dict[str, Arm] = {
+    "siddo": Arm("ce", initialisation="teacher", summary="CE from the teacher's initial weights, other data order"),
+    "ce": Arm("ce", initialisation="fresh", summary="CE from a fresh initialisation"),
+    "kd": Arm("kd", "own_teacher", KD, summary="distilled from its own teacher"),
+    "kd-other": Arm("kd", "other_teacher", KD, summary="distilled from another teacher, scored against its own"),
+    "rcd": Arm("kd", "noise", RCD, summary="the teacher's output replaced by noise"),
+}
+
+# Models, data and recipe -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Model:
+    """An architecture: a function of this name in ``kdstats.training.models``, and the smallest side of an image."""
+
+    summary: str
+    smallest: int = 1
+
+
+MODELS: dict[str, Model] = {
+    "mlp": Model("two hidden layers of 128 units"),
+    "cnn": Model("two 3×3 convolutions of 16 and 32 channels with batch norm and max pooling", 4),
+    **{f"resnet{depth}": Model(f"CIFAR-style ResNet-{depth}, widths 16, 32, 64", 8) for depth in (8, 14, 20, 32, 56, 110)},
+    "resnet18": Model("ResNet-18 with the 3×3 stem, widths 64 to 512", 8),
+}
+
+DATASETS: dict[str, str] = {
+    "digits": "scikit-learn's 1,797 images of 8×8 pixels",
+    "npz": "a file with x_train, y_train, x_test, y_test",
+    "cifar10": "50,000 + 10,000 images of 32×32×3, 10 classes",
+    "cifar100": "50,000 + 10,000 images of 32×32×3, 100 classes",
+    "mnist": "60,000 + 10,000 images of 28×28, 10 classes",
+    "fashion-mnist": "60,000 + 10,000 images of 28×28, 10 classes",
+    "svhn": "73,257 + 26,032 images of 32×32×3, 10 classes",
+}
+
+OPTIMISERS: dict[str, str] = {"sgd": "momentum, Nesterov", "adamw": "decoupled decay", "adamax": "infinity norm"}
+SCHEDULES: dict[str, str] = {"constant": "", "cosine": "to zero", "multi-step": "÷10 at the milestones"}
+AUGMENTATIONS: dict[str, str] = {"none": "", "crop": "pad 4 (or an eighth), crop", "crop-flip": "crop and mirror"}
+PRECISIONS: dict[str, str] = {"float32": "", "bfloat16": "autocast"}
+
+# Metrics ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of one replicate.
+
+    against: "teacher" for f(teacher, student, labels), "labels" for f(logits, labels).
+    better: whether more of it is better, worse, or neither.
+    per_example: has per-example values whose mean is the metric, so that claims can be about new examples.
+    examples: the scope on examples that a hypothesis has by default.
+    """
+
+    label: str
+    against: Literal["teacher", "labels"]
+    better: Literal["higher", "lower", "neither"]
+    per_example: bool = True
+    examples: Literal["this test set", "new"] = "this test set"
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric("Accuracy", "labels", "higher"),
+    "cross_entropy": Metric("Cross-entropy", "labels", "lower"),
+    "brier_score": Metric("Brier score", "labels", "lower"),
+    "expected_calibration_error": Metric("Calibration error (ECE)", "labels", "lower", per_example=False),
+    "agreement": Metric("Agreement", "teacher", "higher"),
+    "activation_distance": Metric("Activation distance", "teacher", "lower"),
+    "js_divergence": Metric("JS divergence", "teacher", "lower"),
+    "rank_disagreement": Metric("Rank disagreement", "teacher", "lower"),
+    "fidelity_kl": Metric("KL from teacher", "teacher", "lower"),
+    "error_consistency": Metric("Error consistency κ", "teacher", "higher", per_example=False),
+    "copy_probability": Metric("Copy probability", "teacher", "higher", per_example=False),
+    "capa": Metric("CAPA κp", "teacher", "higher", per_example=False),
+    "negative_flip_rate": Metric("Negative flips", "teacher", "lower"),
+    "positive_transfer": Metric("Agreement where the teacher is right, A⁺", "teacher", "higher"),
+    "negative_transfer": Metric("Agreement where the teacher is wrong, A⁻", "teacher", "neither", examples="new"),
+}
+
+# A metric that exists only between an arm and its control. Its estimators: headroom bears verdicts, raw and log_odds
+# are positive under pure copying and only describe (see kdstats.metrics.transfers).
+ASYMMETRY = "asymmetry"
+
+TESTS: dict[str, str] = {
+    "sign-flip": "exact sign-flip (randomisation) test of the mean paired difference",
+    "wilcoxon": "exact Wilcoxon signed-rank test",
+    "paired-t": "paired t test",
+    "two-way-t": "t test whose variance counts new seeds and new examples (Satterthwaite)",
+}
+
+CORRECTIONS: dict[str, str] = {"holm": "family-wise error", "bh": "false discovery rate", "by": "under dependence"}
