@@ -1,0 +1,290 @@
+"""From a protocol to replicates with their seeds, and to the smallest p that each hypothesis can reach.
+
+Plain arithmetic: nothing is trained, and neither torch nor a statistics package is imported.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.random import SeedSequence
+
+from kdstats.catalog import ARMS
+from kdstats.errors import UserError
+from kdstats.protocol import HypothesisPoint, Point, Protocol, hypothesis_points, protocol_hash
+
+# Part of every ID: raise it whenever a model, objective, target, augmentation or the engine changes numbers.
+TRAINING_SEMANTICS = 1
+
+
+def stream(*names: str | int | None) -> SeedSequence:
+    """The seed of one named purpose: sha256 of the names, as a SeedSequence.
+
+    Nothing is drawn in sequence, so a stream depends on its names alone: adding an arm changes no other replicate.
+
+    Parameters
+    ----------
+    names : protocol seed, role, teacher, student seed (None for a teacher), purpose
+
+    Examples
+    --------
+    >>> stream(0, "student", 3, 1, "order").entropy == stream(0, "student", 3, 1, "order").entropy
+    True
+    >>> stream(0, "student", 3, 1, "order").entropy == stream(0, "student", 1, 3, "order").entropy
+    False
+    """
+    digest = hashlib.sha256(json.dumps(names).encode()).digest()
+    return SeedSequence(int.from_bytes(digest[:16], "big"))
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """One network to train.
+
+    Attributes
+    ----------
+    id : hash of all that determines its numbers
+    teacher : seed of the teacher (its own, for a teacher)
+    seed : student seed, None for a teacher
+    own, other : IDs of the teacher that it is scored against, and of the one whose targets it gets instead (kd-other)
+    """
+
+    id: str
+    role: str
+    model: str
+    point: Point | None
+    teacher: int
+    seed: int | None = None
+    own: str | None = None
+    other: str | None = None
+
+    @property
+    def arm(self) -> str:
+        return self.point.arm if self.point else "teacher"
+
+    @property
+    def kind(self) -> str:
+        return self.point.kind if self.point else "teacher"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """IDs of the teachers that must be trained before."""
+        return tuple(id for id in (self.own, self.other) if id)
+
+    def __str__(self) -> str:
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"{self.point or 'teacher'} (teacher {self.teacher}{seed})" if self.point else f"teacher {self.teacher}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a protocol asks for: replicates, teachers first, and hypotheses with their floors."""
+
+    protocol: Protocol
+    hash: str
+    replicates: tuple[Replicate, ...]
+    floors: tuple["Floor", ...]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The smallest p that a hypothesis can reach, before and after its family's correction."""
+
+    hypothesis: HypothesisPoint
+    units: int
+    smallest_p: float
+    smallest_adjusted: float
+
+
+def make_plan(protocol: Protocol, fingerprint: str) -> Plan:
+    """Replicates and floors of a protocol on data with this fingerprint.
+
+    Raises
+    ------
+    UserError
+        Where a declared test cannot reach the level after its correction, with the seeds or teachers that would.
+    """
+    floors = attainable(protocol)
+    _refuse_unattainable(protocol, floors)
+    return Plan(protocol, protocol_hash(protocol), replicates(protocol, fingerprint), floors)
+
+
+def replicates(protocol: Protocol, fingerprint: str) -> tuple[Replicate, ...]:
+    """Every network of the protocol, teachers first, then students by teacher, seed and arm."""
+    shared = {
+        "semantics": TRAINING_SEMANTICS,
+        "data": fingerprint,
+        "recipe": protocol.recipe.model_dump(mode="json"),
+        "seed": protocol.seed,
+    }
+    teachers = {
+        teacher: Replicate(
+            _id(shared | {"role": "teacher", "model": protocol.teacher.model, "teacher": teacher}),
+            "teacher",
+            protocol.teacher.model,
+            None,
+            teacher,
+        )
+        for teacher in protocol.teacher.seeds
+    }
+    partner = partners(protocol)
+    students = []
+    for teacher in protocol.teacher.seeds:
+        for seed in protocol.student.seeds:
+            for point in protocol.points:
+                own = teachers[teacher].id
+                other = teachers[partner[teacher]].id if ARMS[point.kind].target == "other_teacher" else None
+                identity = shared | {
+                    "role": "student",
+                    "model": protocol.student.model,
+                    "kind": point.kind,
+                    "parameters": dict(point.parameters),
+                    "initialisation": point.initialisation,
+                    "own": own,
+                    "other": other,
+                    "teacher": teacher,
+                    "student": seed,
+                }
+                students.append(
+                    Replicate(_id(identity), "student", protocol.student.model, point, teacher, seed, own, other)
+                )
+    return (*teachers.values(), *students)
+
+
+def _id(identity: dict[str, Any]) -> str:
+    text = json.dumps(identity, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def partners(protocol: Protocol) -> dict[int, int]:
+    """Disjoint pairs of teachers, in the order listed, that teach each other's kd-other students."""
+    seeds = protocol.teacher.seeds
+    return {seed: seeds[i ^ 1] for i, seed in enumerate(seeds) if i ^ 1 < len(seeds)}
+
+
+def clusters(protocol: Protocol) -> dict[int, int]:
+    """The unit of a claim about teachers, when teachers are swapped in pairs: the first teacher of each pair."""
+    seeds = protocol.teacher.seeds
+    return {seed: seeds[i - i % 2] for i, seed in enumerate(seeds)}
+
+
+# Attainable p ----------------------------------------------------------------------------------------------------
+
+
+def in_pairs(point: HypothesisPoint) -> bool:
+    """Whether a claim about teachers has pairs of teachers as its units: one side is taught by the other teacher."""
+    return any(swaps_teachers(side.kind) for side in (point.arm, *point.controls))
+
+
+def swaps_teachers(kind: str) -> bool:
+    """Whether students of this kind are taught by another teacher's pair; of an arm that we do not know, it may be."""
+    return kind not in ARMS or ARMS[kind].target == "other_teacher"
+
+
+def units(point: HypothesisPoint, teachers: int, students: int) -> int:
+    """The number of independent differences that a hypothesis has, by its scope on teachers."""
+    if point.scope_teachers == "recipe":
+        return teachers // 2 if in_pairs(point) else teachers
+    return students if point.scope_teachers == "each" else teachers * students
+
+
+def smallest_p(test: str, direction: str, n: int) -> float:
+    """The smallest p-value that a test of n paired differences can give: 2⁻ⁿ one-sided for permutation tests.
+
+    Tests with a t distribution reach any level from two differences on; with fewer, nothing is reached.
+
+    Examples
+    --------
+    >>> smallest_p("sign-flip", "greater", 5), smallest_p("wilcoxon", "two-sided", 5), smallest_p("paired-t", "less", 2)
+    (0.03125, 0.0625, 0.0)
+    """
+    if n < 2:
+        return 1.0
+    if test in ("paired-t", "two-way-t"):
+        return 0.0
+    return min(1.0, math.ldexp(2.0 if direction == "two-sided" else 1.0, -n))
+
+
+def smallest_adjusted(floors: Sequence[float], correction: str) -> list[float]:
+    """Adjusted p-values of a family in which every p is at its floor: Holm, Benjamini–Hochberg, Benjamini–Yekutieli.
+
+    Examples
+    --------
+    >>> smallest_adjusted([2**-5] * 3, "holm")
+    [0.09375, 0.09375, 0.09375]
+    """
+    k = len(floors)
+    order = sorted(range(k), key=lambda i: floors[i])
+    adjusted = [0.0] * k
+    if correction == "holm":
+        worst = 0.0
+        for rank, i in enumerate(order):
+            worst = max(worst, (k - rank) * floors[i])
+            adjusted[i] = min(1.0, worst)
+        return adjusted
+    factor = sum(1 / i for i in range(1, k + 1)) if correction == "by" else 1.0
+    best = 1.0
+    for rank, i in reversed(list(enumerate(order))):
+        best = min(best, factor * k * floors[i] / (rank + 1))
+        adjusted[i] = best
+    return adjusted
+
+
+def attainable(protocol: Protocol, teachers: int | None = None, students: int | None = None) -> tuple[Floor, ...]:
+    """Each hypothesis's floor, with the protocol's numbers of teachers and students or with others.
+
+    Scope "each" is one claim a teacher, and its family grows by them.
+    """
+    teachers = len(protocol.teacher.seeds) if teachers is None else teachers
+    students = len(protocol.student.seeds) if students is None else students
+    points = [
+        point
+        for point in hypothesis_points(protocol)
+        for _ in range(teachers if point.scope_teachers == "each" else 1)
+    ]  # fmt: skip
+    floors: list[Floor] = []
+    for family in dict.fromkeys(point.family for point in points):
+        members = [point for point in points if point.family == family]
+        counts = [units(point, teachers, students) for point in members]
+        lowest = [
+            1.0
+            if point.scope_teachers == "these" and point.test.endswith("-t") and students < 2
+            else smallest_p(point.test, point.direction, n)
+            for point, n in zip(members, counts, strict=True)
+        ]
+        adjusted = smallest_adjusted(lowest, protocol.correction)
+        floors += [Floor(*row) for row in zip(members, counts, lowest, adjusted, strict=True)]
+    return tuple({floor.hypothesis.name: floor for floor in floors}.values())
+
+
+def _refuse_unattainable(protocol: Protocol, floors: tuple[Floor, ...]) -> None:
+    """Refuse, before anything trains, a hypothesis whose best possible outcome is not significant."""
+    hopeless = [floor for floor in floors if floor.smallest_adjusted > protocol.level]
+    if not hopeless:
+        return
+    worst = max(hopeless, key=lambda floor: (floor.smallest_adjusted, floor.hypothesis.name))
+    point = worst.hypothesis
+    teachers, students = len(protocol.teacher.seeds), len(protocol.student.seeds)
+
+    def reached(t: int, s: int) -> bool:
+        return all(floor.smallest_adjusted <= protocol.level for floor in attainable(protocol, t, s))
+
+    step = 2 if any(ARMS[p.kind].target == "other_teacher" for p in protocol.points) else 1
+    more_teachers = next((t for t in range(teachers, 201, step) if reached(t, students)), None)
+    more_students = next((s for s in range(students, 201) if reached(teachers, s)), None)
+    ways = [
+        f"{more_teachers} teachers" if more_teachers else "",
+        f"{more_students} student seeds" if more_students else "",
+    ]
+    remedy = " or ".join(way for way in ways if way) or "fewer hypotheses in its family, or another test or scope"
+    unit = "pairs of teachers" if point.scope_teachers == "recipe" and in_pairs(point) else {
+        "recipe": "teachers", "these": "students", "each": "students a teacher"}[point.scope_teachers]  # fmt: skip
+    others = f" (and {len(hopeless) - 1} more)" if len(hopeless) > 1 else ""
+    raise UserError(
+        f"hypothesis {point.name}{others}: a {point.test} test of {worst.units} {unit} cannot get below"
+        f" p = {worst.smallest_p:.3g}, {worst.smallest_adjusted:.3g} after {protocol.correction} in family"
+        f" {point.family!r}, so level {protocol.level:g} is out of reach; what would do: {remedy}"
+    )

@@ -1,0 +1,126 @@
+"""A dataset as tensors on the device; order and augmentation by named seed streams, never by a global generator."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.random import PCG64, Generator, SeedSequence
+from torch import Tensor
+
+from kdstats.datasets import Dataset
+
+CHUNK = 4096  # images that are gathered, augmented and normalised at a time
+
+
+@dataclass(frozen=True)
+class Images:
+    """A dataset on a device.
+
+    Attributes
+    ----------
+    x_train, x_test : (n, height, width, channels), uint8 or float32
+    y_train, y_test : (n,) int64
+    mean, std : (channels,) float32, over the training images, on the scale of [0, 1] for uint8
+    """
+
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    mean: Tensor
+    std: Tensor
+    classes: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        height, width, channels = self.x_train.shape[1:]
+        return height, width, channels
+
+
+def to_device(dataset: Dataset, device: torch.device) -> Images:
+    """The dataset's arrays as tensors, with the training images' mean and standard deviation by channel."""
+    flat = dataset.x_train.reshape(-1, dataset.shape[2])
+    scale = 255.0 if dataset.x_train.dtype == np.uint8 else 1.0
+    mean = np.array([channel.mean(dtype=np.float64) for channel in flat.T]) / scale
+    std = np.array([channel.std(dtype=np.float64) for channel in flat.T]) / scale
+    std[std == 0] = 1.0  # a constant channel carries nothing, and is left at zero
+    return Images(
+        *(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in
+          (dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test)),
+        mean=torch.from_numpy(mean.astype(np.float32)).to(device),
+        std=torch.from_numpy(std.astype(np.float32)).to(device),
+        classes=dataset.classes,
+    )  # fmt: skip
+
+
+def normalise(images: Images, x: Tensor) -> Tensor:
+    """(x / 255 if uint8 − mean) / std, as float32 (n, channels, height, width) laid out channels last."""
+    x = x.float() / 255.0 if x.dtype == torch.uint8 else x
+    return ((x - images.mean) / images.std).permute(0, 3, 1, 2)
+
+
+def generator(seed: SeedSequence, *key: int) -> Generator:
+    """A numpy generator of a stream, or of one of its keyed children (an epoch, say)."""
+    return Generator(PCG64(SeedSequence(seed.entropy, spawn_key=key)))
+
+
+def torch_seed(seed: SeedSequence) -> int:
+    """A stream as a seed for torch, 63 bits."""
+    return int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def epoch_order(seed: SeedSequence, epoch: int, n: int, batch_size: int) -> np.ndarray:
+    """The images of one epoch in their order, (batches, batch_size) int64.
+
+    A permutation by (stream, epoch). What does not fill a batch is left out this epoch: every step has one shape.
+    """
+    order = generator(seed, epoch).permutation(n)
+    return order[: n // batch_size * batch_size].reshape(-1, batch_size)
+
+
+def augmented(x: Tensor, name: str, seed: SeedSequence, epoch: int, index: Tensor, n: int) -> Tensor:
+    """The views of images ``index`` in one epoch.
+
+    Parameters
+    ----------
+    x : (b, height, width, channels), the images
+    name : "none", "crop" or "crop-flip"
+    index : (b,) int64, their numbers in the training set: draws belong to (stream, epoch, image), not to the batch,
+        so every arm of a seed sees the same view.
+    n : size of the training set
+
+    Returns
+    -------
+    (b, height, width, channels): padded with zeros by an eighth of the height (4 of 32), cropped, mirrored.
+    """
+    if name == "none":
+        return x
+    draws = generator(seed, epoch)
+    height, width = x.shape[1:3]
+    pad = max(1, height // 8)
+    shift = torch.from_numpy(draws.integers(0, 2 * pad + 1, (n, 2))).to(x.device)[index]
+    flip = torch.from_numpy(draws.integers(0, 2, n)).to(x.device)[index]
+    rows = torch.arange(height, device=x.device) + shift[:, :1]
+    columns = torch.arange(width, device=x.device)
+    columns = (
+        torch.where(flip[:, None] == 1, columns.flip(0), columns) if name == "crop-flip" else columns.expand(len(x), -1)
+    )
+    columns = columns + shift[:, 1:]
+    padded = torch.nn.functional.pad(x, (0, 0, pad, pad, pad, pad))
+    return padded[torch.arange(len(x), device=x.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def batches(
+    images: Images, order: np.ndarray, augmentation: str, seed: SeedSequence, epoch: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The batches of one epoch: index (b,), views (b, channels, height, width) float32, labels (b,)."""
+    n = len(images.y_train)
+    size = max(1, CHUNK // order.shape[1])
+    for start in range(0, len(order), size):
+        index = torch.from_numpy(order[start : start + size]).to(images.y_train.device)
+        flat = index.reshape(-1)
+        views = normalise(images, augmented(images.x_train[flat], augmentation, seed, epoch, flat, n))
+        labels = images.y_train[flat]
+        yield from zip(index, views.split(index.shape[1]), labels.split(index.shape[1]), strict=True)
