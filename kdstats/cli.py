@@ -1,0 +1,311 @@
+"""The commands: parse, print, exit. What they do lies in ``kdstats.pipeline``; heavy rooms are imported when needed."""
+
+import contextlib
+import errno
+import functools
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kdstats import __version__
+from kdstats.errors import UserError
+
+if TYPE_CHECKING:
+    from kdstats.pipeline import Options
+    from kdstats.training.workers import Progress
+
+app = typer.Typer(
+    name="kdstats",
+    help="Statistical hypothesis tests for knowledge distillation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+Device = StrEnum("Device", {name: name for name in ("auto", "cpu", "cuda", "mps")})
+Direction = StrEnum("Direction", {"greater": "greater", "less": "less", "two_sided": "two-sided"})
+Method = StrEnum("Method", {"sign_flip": "sign-flip", "wilcoxon": "wilcoxon", "paired_t": "paired-t"})
+Teachers = StrEnum("Teachers", {name: name for name in ("recipe", "these", "each")})
+
+
+ProtocolFile = Annotated[Path, typer.Argument(metavar="PROTOCOL", help="The protocol, a YAML file.")]
+RunDir = Annotated[Path | None, typer.Option(metavar="DIR", help="The run's own folder; default runs/NAME.")]
+ReportDir = Annotated[Path | None, typer.Option(metavar="DIR", help="The report's own folder; default reports/NAME.")]
+DataDir = Annotated[Path | None, typer.Option(metavar="DIR", help="Where datasets lie; default KDSTATS_DATA.")]
+StoreDir = Annotated[Path | None, typer.Option("--store", metavar="DIR", help="Replicates that several runs share.")]
+DeviceName = Annotated[Device, typer.Option(help="Where to train.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Training processes; default one a core on the CPU.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+AllowMixed = Annotated[bool, typer.Option("--allow-mixed", help="Compare replicates of different devices; marked.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+
+# Exit codes
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn what the user must change into a sentence and exit code 2, and an interrupt into one and 130."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except UserError as error:
+            stop(f"error: {error}", USER_ERROR)
+        except KeyboardInterrupt:
+            again = shlex.join(["kdstats", *sys.argv[1:]])
+            stop(f"interrupted; what was finished is kept, and the same command continues: {again}", INTERRUPTED)
+        except BrokenPipeError:
+            raise SystemExit(0) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT):
+                raise
+            stop(f"error: {error.filename or 'the disk'}: cannot be written or read ({error.strerror})", USER_ERROR)
+
+    return run
+
+
+def stop(sentence: str, code: int) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+    raise SystemExit(code)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"kdstats {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+def _options(**given: Any) -> "Options":
+    from kdstats.pipeline import Options
+
+    return Options(**given)
+
+
+@app.command()
+@guarded
+def run(
+    protocol: ProtocolFile,
+    run_dir: RunDir = None,
+    report_dir: ReportDir = None,
+    data_dir: DataDir = None,
+    store: StoreDir = None,
+    device: DeviceName = Device.auto,
+    workers: Workers = None,
+    allow_mixed: AllowMixed = False,
+    quiet: Quiet = False,
+) -> None:
+    """Plan, train what is missing, score, test, report. The same command again continues."""
+    from kdstats.pipeline import run_protocol
+
+    options = _options(
+        run_dir=run_dir, report_dir=report_dir, data_dir=data_dir, store=store, device=device.value, workers=workers,
+        allow_mixed=allow_mixed,
+    )  # fmt: skip
+    with progress(quiet) as show:
+        page = run_protocol(protocol, options, say(quiet), show)
+    if not quiet:
+        print_verdicts(page.parent)
+
+
+@app.command()
+@guarded
+def plan(protocol: ProtocolFile, data_dir: DataDir = None) -> None:
+    """Say what a protocol would train and what its hypotheses can reach; nothing is written."""
+    from kdstats.pipeline import plan_protocol
+
+    made, dataset, _ = plan_protocol(protocol, _options(data_dir=data_dir))
+    p = made.protocol
+    teachers = sum(replicate.role == "teacher" for replicate in made.replicates)
+    students = len(made.replicates) - teachers
+    steps = len(made.replicates) * p.recipe.epochs * (len(dataset.y_train) // p.recipe.batch_size)
+    print(f"protocol {p.name}, hash {made.hash[:12]}")
+    print(f"dataset {p.dataset.name}: {len(dataset.y_train)} training, {len(dataset.y_test)} {p.dataset.split} images")
+    print(
+        f"{len(made.replicates)} replicates: {teachers} teachers ({p.teacher.model}),"
+        f" {students} students ({p.student.model})"
+    )
+    print(f"{len(made.replicates) * p.recipe.epochs:,} epochs, {steps:,} steps")
+    for point in p.points:
+        print(f"  arm {point}")
+    print(f"{len(made.floors)} hypotheses, level {p.level:g}, correction {p.correction}:")
+    for floor in made.floors:
+        reach = f"smallest p {floor.smallest_p:.3g}, adjusted {floor.smallest_adjusted:.3g}"
+        print(f"  {floor.hypothesis.name}: {floor.hypothesis.test}, {floor.units} units, {reach}")
+
+
+@app.command()
+@guarded
+def train(
+    protocol: ProtocolFile,
+    run_dir: RunDir = None,
+    data_dir: DataDir = None,
+    store: StoreDir = None,
+    device: DeviceName = Device.auto,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train what is missing. Needs torch and numpy and no statistics package."""
+    from kdstats.pipeline import train as train_protocol
+
+    options = _options(
+        run_dir=run_dir, data_dir=data_dir, store=store, device=device.value, workers=workers
+    )  # fmt: skip
+    with progress(quiet) as show:
+        folder, made = train_protocol(protocol, options, say(quiet), show)
+    say(quiet)(
+        f"{folder}: all {len(made.replicates)} replicates are there; next: kdstats report {shlex.quote(str(folder))}"
+    )
+
+
+@app.command()
+@guarded
+def status(run: RunFolder) -> None:
+    """Say how far a run is; changes nothing."""
+    from kdstats.pipeline import status as status_of
+
+    s = status_of(run)
+    print(f"protocol {s.name}, hash {s.hash[:12]}: {s.trained} of {s.total} replicates trained, {s.failed} failed")
+    for damage in s.damaged:
+        print(f"damaged: {damage}")
+    print("tested and reported" if s.tested else "not tested yet")
+
+
+@app.command()
+@guarded
+def test(
+    target: Annotated[Path, typer.Argument(metavar="RUN|SCORES.csv", help="A run directory, or a table of scores.")],
+    arm: Annotated[str | None, typer.Option(help="Of a table: the arm.")] = None,
+    control: Annotated[
+        list[str] | None, typer.Option(help="Of a table: its control; may be given several times.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="Of a table: the metric.")] = None,
+    alternative: Annotated[Direction, typer.Option(help="What is claimed of arm minus control.")] = Direction.two_sided,
+    method: Annotated[Method, typer.Option("--test", help="The test.")] = Method.sign_flip,
+    scope: Annotated[Teachers, typer.Option(help="Which teachers the claim is about.")] = Teachers.recipe,
+    margin: Annotated[float | None, typer.Option(help="Margin of equivalence, in the metric's unit.")] = None,
+    hypotheses: Annotated[Path | None, typer.Option(metavar="FILE", help="Of a table: the protocol's block.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write contrasts.csv and verdicts.csv there.")] = None,
+    allow_mixed: AllowMixed = False,
+) -> None:
+    """Test the hypotheses of a run, or of any tidy table of scores (arm, seed, metric, value)."""
+    from kdstats import pipeline
+    from kdstats.protocol import one_hypothesis, read_hypotheses
+
+    flags = arm or control or metric
+    if target.is_dir():
+        if flags or hypotheses:
+            raise UserError(
+                f"{target}: a run has its hypotheses in its protocol; --arm and the like are for a scores CSV"
+            )
+        results = pipeline.evaluate(target, allow_mixed)
+        contrasts, verdicts = results.contrasts, results.verdicts
+    elif hypotheses:
+        if flags:
+            raise UserError("--hypotheses FILE says what is tested; leave out --arm, --control and --metric")
+        contrasts, verdicts = pipeline.judge_scores(target, read_hypotheses(hypotheses))
+    else:
+        if not (arm and control and metric):
+            raise UserError("a table of scores needs --arm, --control and --metric, or --hypotheses FILE")
+        asked = one_hypothesis(metric, arm, control, alternative.value, method.value, scope.value, margin)
+        contrasts, verdicts = pipeline.judge_scores(target, asked)
+    for _, row in verdicts.iterrows():
+        print(f"{row['hypothesis']}: {row['verdict']}. {row['sentence']}")
+    if out is not None:
+        pipeline.write_tables(out, contrasts=contrasts, verdicts=verdicts)
+        print(f"tables: {out}")
+
+
+@app.command()
+@guarded
+def report(run: RunFolder, report_dir: ReportDir = None, allow_mixed: AllowMixed = False, quiet: Quiet = False) -> None:
+    """Test a run and write its tables, figures and page."""
+    from kdstats.pipeline import report as report_run
+
+    report_run(run, report_dir, allow_mixed, say(quiet))
+
+
+# What is printed -------------------------------------------------------------------------------------------------
+
+
+def say(quiet: bool) -> Callable[[str], None]:
+    return (lambda text: None) if quiet else functools.partial(print, flush=True)
+
+
+def print_verdicts(folder: Path) -> None:
+    """The verdicts of a report, one line each."""
+    import csv
+
+    with (folder / "tables" / "verdicts.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        print(f"{row['hypothesis']}: {row['verdict']}")
+
+
+@contextlib.contextmanager
+def progress(quiet: bool) -> Iterator[Callable[["Progress"], None]]:
+    """How training goes: a bar on a terminal, a line now and then elsewhere."""
+    if quiet:
+        yield lambda state: None
+    elif sys.stdout.isatty():
+        with _bar() as show:
+            yield show
+    else:
+        yield _lines()
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Callable[["Progress"], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("replicates", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("left", markup=False), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Bar(*columns, speed_estimate_period=600) as bar:
+        task = bar.add_task("", total=None, visible=False)
+
+        def show(state: "Progress") -> None:
+            bar.update(task, total=state.total, completed=len(state.done), visible=True)
+
+        yield show
+
+
+def _lines() -> Callable[["Progress"], None]:
+    """A line at the first replicate, then every tenth of them or half a minute."""
+    start, last = time.monotonic(), [0.0, -1.0]
+    first: list[int] = []
+
+    def show(state: "Progress") -> None:
+        now, done = time.monotonic() - start, len(state.done)
+        first.append(done) if not first else None
+        step = done > last[1] and (done - last[1] >= state.total / 10 or done == state.total)
+        if not (step or now - last[0] >= 30):
+            return
+        last[:] = now, done
+        fresh = done - first[0]
+        left = f", about {now / fresh * (state.total - done):.0f} s left" if fresh > 0 and done < state.total else ""
+        print(f"{done} of {state.total} replicates after {now:.0f} s{left}", flush=True)
+
+    return show

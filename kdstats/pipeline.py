@@ -1,0 +1,469 @@
+"""Plan, train what is missing, score, test, report: the one room that knows both training and reporting.
+
+Heavy rooms are imported where they are used: a run that has nothing to train imports no torch, one that has nothing
+to report no seaborn.
+"""
+
+import hashlib
+import itertools
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import kdstats
+from kdstats import store
+from kdstats.catalog import ARMS, ASYMMETRY, METRICS, MODELS
+from kdstats.datasets import Dataset, load_dataset
+from kdstats.errors import UserError
+from kdstats.plan import Plan, clusters, make_plan, swaps_teachers
+from kdstats.protocol import NEEDED, Point, Protocol, hypothesis_points, read_protocol, resolved
+
+if TYPE_CHECKING:
+    from kdstats.protocol import Hypotheses, HypothesisPoint
+    from kdstats.reporting import Results
+    from kdstats.scoring import Networks
+    from kdstats.training.workers import Progress
+    from kdstats.verdicts import Comparison, Evidence
+
+Say = Callable[[str], None]
+Show = Callable[["Progress"], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where things are and how they run; nothing here changes a number.
+
+    Attributes
+    ----------
+    run_dir, report_dir : default runs/NAME and reports/NAME
+    data_dir : where named datasets lie
+    store : a folder of replicates that runs share
+    device : auto, cpu, cuda or mps
+    workers : processes that train; default one a core on the CPU, one on an accelerator
+    allow_mixed : compare replicates that were made on different devices or versions, and mark the report
+    """
+
+    run_dir: Path | None = None
+    report_dir: Path | None = None
+    data_dir: Path | None = None
+    store: Path | None = None
+    device: str = "auto"
+    workers: int | None = None
+    allow_mixed: bool = False
+
+
+# Plan and train --------------------------------------------------------------------------------------------------
+
+
+def dataset_loader(protocol: Protocol, file: Path, data_dir: Path | None) -> Callable[[], Dataset]:
+    """How this protocol's dataset is read; can be sent to a worker."""
+    d = protocol.dataset
+    path = file.parent / d.path if d.path else None
+    return partial(
+        load_dataset, d.name, path=path, data_dir=data_dir, train=d.train, test=d.test, split=d.split
+    )  # fmt: skip
+
+
+def plan_protocol(file: Path, options: Options) -> tuple[Plan, Dataset, Callable[[], Dataset]]:
+    """Read a protocol and its data, and plan; nothing is written.
+
+    Raises
+    ------
+    UserError
+        Where the protocol, the data or an unattainable hypothesis must be changed first.
+    """
+    protocol = read_protocol(file)
+    load = dataset_loader(protocol, file, options.data_dir)
+    dataset = load()
+    if protocol.recipe.batch_size > len(dataset.y_train):
+        raise UserError(
+            f"{file}: recipe.batch_size: {protocol.recipe.batch_size} is more than the {len(dataset.y_train)} training"
+            " images; choose a smaller batch"
+        )
+    for role, model in (("teacher", protocol.teacher.model), ("student", protocol.student.model)):
+        if min(dataset.shape[:2]) < (smallest := MODELS[model].smallest):
+            raise UserError(
+                f"{file}: {role}.model: {model} needs images of {smallest}×{smallest} and more,"
+                f" these have {dataset.shape[0]}×{dataset.shape[1]}"
+            )
+    return make_plan(protocol, dataset.fingerprint), dataset, load
+
+
+def run_folder(name: str, options: Options) -> Path:
+    return options.run_dir or Path("runs") / name
+
+
+def report_folder(name: str, options: Options) -> Path:
+    return options.report_dir or Path("reports") / name
+
+
+def train(file: Path, options: Options, say: Say, show: Show) -> tuple[Path, Plan]:
+    """Freeze the protocol in its run directory and train every replicate that is not there."""
+    plan, dataset, load = plan_protocol(file, options)
+    run = run_folder(plan.protocol.name, options)
+    root = run / "replicates"
+    with store.disk_errors(run):
+        run.mkdir(parents=True, exist_ok=True)
+    frozen = store.freeze(run, plan.protocol, dataset.fingerprint, environment(options))
+    if frozen.amendments:
+        say(f"{run}: the protocol has {len(frozen.amendments)} amendment(s); the report marks what they added")
+    home = options.store or root
+    with store.disk_errors(home):
+        root.mkdir(exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True)
+        for folder in {root, home}:
+            remove_damaged(plan, folder, say)
+        store.link_replicates(home, root, (r.id for r in plan.replicates)) if home != root else None
+    missing = [replicate for replicate in plan.replicates if not store.complete(home, replicate.id)]
+    if options.device in ("cuda", "mps") and not missing:
+        from kdstats.training.engine import choose_device
+
+        choose_device(options.device)
+    if missing:
+        _train_missing(plan, home, load, options, len(missing), say, show)
+    if home != root:
+        with store.disk_errors(run):
+            store.link_replicates(home, root, (r.id for r in plan.replicates))
+    return run, plan
+
+
+def _train_missing(
+    plan: Plan, root: Path, load: Callable[[], Dataset], options: Options, missing: int, say: Say, show: Show
+) -> None:
+    from kdstats.training.engine import choose_device
+    from kdstats.training.workers import Job, Progress, default_workers, device_name, train_missing
+
+    device = choose_device(options.device)
+    workers = min(options.workers or default_workers(device.type), missing)
+    say(
+        f"training {missing} of {len(plan.replicates)} replicates on {device_name(device)} with"
+        f" {workers} worker{'s' if workers > 1 else ''}"
+    )
+    progress = Progress(len(plan.replicates))
+    train_missing(Job(plan, root, load, str(device)), workers, show, progress)
+
+
+def remove_damaged(plan: Plan, root: Path, say: Say) -> None:
+    """Name damaged replicates and take them away, to be trained again."""
+    for replicate in plan.replicates:
+        if not store.complete(root, replicate.id) and not (root / replicate.id).exists():
+            continue
+        try:
+            store.read_replicate(root, replicate.id)
+        except store.Damaged as damage:
+            with store.locked(root, replicate.id) as ours:
+                if ours:
+                    say(f"{damage}; {replicate} is trained again")
+                    store.remove_replicate(root, replicate.id)
+
+
+def environment(options: Options) -> dict[str, Any]:
+    """Versions and machine, for environment.json; no dates, no paths."""
+    import importlib.metadata as installed
+    import platform
+
+    versions = {}
+    for package in ("torch", "torchvision", "numpy", "scipy", "statsmodels", "pandas", "pingouin", "safetensors"):
+        try:
+            versions[package] = installed.version(package)
+        except installed.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "versions": {"kdstats": kdstats.__version__, "python": platform.python_version(), **versions},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device_asked_for": options.device,
+        "deterministic": True,
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the kdstats that runs, if it runs from a checkout of its own."""
+    here = Path(__file__).resolve().parent
+    if not (here.parent / ".git").exists():
+        return None
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+# Score and test --------------------------------------------------------------------------------------------------
+
+TABLES = ("scores", "contrasts", "verdicts", "transfers", "curves", "failures")
+
+
+def evaluate(run: Path, allow_mixed: bool) -> "Results":
+    """Score every replicate of a run, test its hypotheses, and write the tidy tables into the run directory."""
+    from kdstats import scoring, verdicts
+    from kdstats.reporting import Results
+
+    frozen = store.read_frozen(run)
+    record = store.read_json(run / "environment.json")
+    plan = make_plan(frozen.protocol, record["data_fingerprint"])
+    networks = scoring.read_networks(run, plan)
+    made_on = _devices(networks, allow_mixed)
+    table = scoring.scores(networks)
+    evidence = _evidence(frozen, networks, table)
+    protocol = frozen.protocol
+    confirmatory, verdict_table = verdicts.judge(
+        evidence, hypothesis_points(protocol), protocol.level, protocol.correction
+    )
+    exploratory = verdicts.explore(evidence, list(_exploratory(protocol)), protocol.level, protocol.correction)
+    import pandas as pd
+
+    contrasts = pd.concat([confirmatory, exploratory], ignore_index=True) if len(exploratory) else confirmatory
+    results = Results(
+        protocol=resolved(protocol),
+        protocol_hash=frozen.hash,
+        environment=record | {"made_on": made_on},
+        amendments=list(frozen.amendments),
+        scores=table,
+        contrasts=contrasts,
+        verdicts=verdict_table,
+        transfers=scoring.transfers(networks, list(controls_of(protocol.points))),
+        curves=scoring.curves(networks),
+        failures=scoring.failures(networks),
+    )
+    with store.disk_errors(run), store.run_lock(run):
+        for name in TABLES:
+            store.write_whole(run / f"{name}.csv", getattr(results, name).to_csv(index=False).encode())
+    return results
+
+
+def _evidence(frozen: store.Frozen, networks: "Networks", table: Any) -> "Evidence":
+    from kdstats import scoring, verdicts
+
+    protocol = frozen.protocol
+    after = [a["added"] for a in frozen.amendments if a["replicates_existed"] or a["scores_existed"]]
+    late: set[Any] = {name for added in after for name in added.get("hypotheses", ())}
+    late |= {tuple(point) for added in after for point in added.get("points", ())}
+    late |= {"seeds"} if any(added.get("teacher_seeds") or added.get("student_seeds") for added in after) else set()
+    return verdicts.Evidence(
+        table,
+        tuple(itertools.product(protocol.teacher.seeds, protocol.student.seeds)),
+        clusters(protocol),
+        partial(scoring.per_example, networks),
+        partial(scoring.agreements, networks),
+        frozenset(late),
+        {
+            "protocol": protocol.name,
+            "protocol_hash": frozen.hash,
+            "dataset": protocol.dataset.name,
+            "split": protocol.dataset.split,
+        },
+    )
+
+
+def controls_of(points: Iterable[Point]) -> Iterable[tuple[Point, Point]]:
+    """Each arm with the controls that the field would ask for at its point: CE, noise, another teacher."""
+    ladder = (None, "noise", "other_teacher")
+
+    def rung(point: Point) -> int:
+        target = ARMS[point.kind].target
+        return ladder.index(target) if target in ladder else len(ladder)
+
+    points = tuple(points)
+    for arm, control in itertools.product(points, points):
+        shared = dict(arm.parameters).keys() & dict(control.parameters).keys()
+        same_point = all(dict(arm.parameters)[name] == dict(control.parameters)[name] for name in shared)
+        if rung(control) < rung(arm) and same_point and arm.initialisation == control.initialisation:
+            yield arm, control
+
+
+def _exploratory(protocol: Protocol) -> Iterable["Comparison"]:
+    """Every metric of every arm against its controls, at the widest scope that the design allows."""
+    from kdstats.verdicts import Comparison
+
+    teachers, students = len(protocol.teacher.seeds), len(protocol.student.seeds)
+    for arm, control in controls_of(protocol.points):
+        paired = "other_teacher" in (ARMS[arm.kind].target, ARMS[control.kind].target)
+        scope = "recipe" if teachers // (2 if paired else 1) >= 2 else "these"
+        if scope == "these" and students < 2:
+            continue
+        base = Comparison("", arm, control, scope, paired_teachers=paired)
+        for name in (name for name in METRICS if name in protocol.metrics):
+            new = METRICS[name].examples == "new"
+            yield replace(
+                base, metric=name, scope_examples=METRICS[name].examples, test="two-way-t" if new else "sign-flip"
+            )
+        if {"positive_transfer", "negative_transfer"} <= set(protocol.metrics):
+            for estimator in ("headroom", "raw", "log_odds"):
+                yield replace(base, metric=ASYMMETRY, estimator=estimator, scope_examples="new", test="two-way-t")
+
+
+def _devices(networks: "Networks", allow_mixed: bool) -> list[str]:
+    """On what the replicates were made; pairs whose two sides differ are refused unless they are allowed."""
+    made_on = {
+        id: f"{one.meta['device']}, torch {one.meta['versions']['torch']}" for id, one in networks.stored.items()
+    }
+    pairs: dict[tuple[int, int | None], set[str]] = {}
+    for (_, _, teacher, seed), replicate in networks.by_key.items():
+        if seed is not None:
+            pairs.setdefault((teacher, seed), set()).add(made_on[replicate.id])
+    for (teacher, seed), devices in pairs.items():
+        if len(devices) > 1 and not allow_mixed:
+            raise UserError(
+                f"the students of teacher {teacher}, seed {seed} were made on different devices or versions"
+                f" ({'; '.join(sorted(devices))}): arm and control would differ in more than the arm."
+                " Train them on one, or give --allow-mixed, which marks the report"
+            )
+    return sorted(set(made_on.values()))
+
+
+# Report and run --------------------------------------------------------------------------------------------------
+
+
+def report(run: Path, report_dir: Path | None, allow_mixed: bool, say: Say) -> Path:
+    """Test a run and write its report; the index page's path."""
+    from kdstats.reporting import write_report
+
+    results = evaluate(run, allow_mixed)
+    folder = report_dir or Path("reports") / results.protocol["name"]
+    with store.disk_errors(folder):
+        page = write_report(results, folder)
+    say(f"report: {page}")
+    return page
+
+
+def run_protocol(file: Path, options: Options, say: Say, show: Show) -> Path:
+    """All of it; the same command again completes what is missing, and does nothing where nothing is.
+
+    Returns
+    -------
+    The report's page.
+    """
+    run, plan = train(file, options, say, show)
+    folder = report_folder(plan.protocol.name, options)
+    stamp = run / "results.json"
+    inputs = _inputs(run, plan, options.allow_mixed)
+    if stamp.exists() and store.read_json(stamp) == {"inputs": inputs, "outputs": _outputs(run, folder)}:
+        say(f"nothing to do: {len(plan.replicates)} replicates, tests and report are up to date")
+        say(f"report: {folder / 'index.html'}")
+        return folder / "index.html"
+    say(f"testing {len(plan.floors)} hypotheses on {len(plan.replicates)} replicates")
+    page = report(run, folder, options.allow_mixed, say)
+    with store.disk_errors(run):
+        store.write_json(stamp, {"inputs": inputs, "outputs": _outputs(run, folder)})
+    return page
+
+
+def _inputs(run: Path, plan: Plan, allow_mixed: bool) -> str:
+    """All that the results depend on: frozen protocol and amendments, every replicate's checksums, this code."""
+    root = run / "replicates"
+    code = sorted(Path(__file__).parent.rglob("*.py")) + sorted((Path(__file__).parent / "reporting").glob("page.*"))
+    files = [run / name for name in ("protocol.yaml", "environment.json", "amendments.json")]
+    files += [root / replicate.id / store.SUMS for replicate in plan.replicates] + code
+    return _digest([repr(allow_mixed).encode(), *(file.read_bytes() for file in files if file.exists())])
+
+
+def _outputs(run: Path, folder: Path) -> str:
+    """All that came of them: the tidy tables and the report, so that what was deleted or edited is made again."""
+    files = [run / f"{name}.csv" for name in TABLES] + sorted(file for file in folder.rglob("*") if file.is_file())
+    return _digest(str(file.name).encode() + file.read_bytes() for file in files if file.exists())
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run is."""
+
+    name: str
+    hash: str
+    trained: int
+    total: int
+    failed: int
+    damaged: tuple[str, ...]
+    tested: bool
+
+
+def status(run: Path) -> Status:
+    """How far a run directory is; reads and verifies, changes nothing."""
+    frozen = store.read_frozen(run)
+    plan = make_plan(frozen.protocol, store.read_json(run / "environment.json")["data_fingerprint"])
+    trained, failed, damaged = 0, 0, []
+    for replicate in plan.replicates:
+        if store.complete(run / "replicates", replicate.id):
+            try:
+                failed += store.read_replicate(run / "replicates", replicate.id).logits is None
+                trained += 1
+            except store.Damaged as damage:
+                damaged.append(str(damage))
+    return Status(
+        frozen.protocol.name,
+        frozen.hash,
+        trained,
+        len(plan.replicates),
+        failed,
+        tuple(damaged),
+        (run / "results.json").exists(),
+    )
+
+
+# Scores of others ------------------------------------------------------------------------------------------------
+
+
+def judge_scores(file: Path, hypotheses: "Hypotheses") -> tuple[Any, Any]:
+    """Contrasts and verdicts of a tidy scores table that others made.
+
+    A table without teachers speaks of the seeds that it has: scope "recipe" becomes "these", and the rows say so.
+    """
+    from kdstats import scoring, verdicts
+    from kdstats.protocol import Mistakes, expand
+
+    table = scoring.read_scores(file)
+    metrics = set(table.scores["metric"])
+    points = []
+    for hypothesis in hypotheses.hypotheses:
+        needed = NEEDED.get(hypothesis.metric, (hypothesis.metric,))
+        if not metrics >= set(needed):
+            raise UserError(
+                f"{file}: hypothesis {hypothesis.name}: has no scores of {', '.join(sorted(set(needed) - metrics))};"
+                f" it has {', '.join(sorted(metrics))}"
+            )
+        if hypothesis.scope.examples == "new":
+            raise UserError(
+                f"{file}: hypothesis {hypothesis.name}: a table of scores has no values per example, so nothing can be"
+                " said of new examples; write scope: {examples: this test set}, or test the run directory"
+            )
+        try:
+            expanded = expand(hypothesis, table.points)
+        except Mistakes as mistakes:
+            raise UserError(
+                "\n".join(f"{file}: hypothesis {hypothesis.name}: {said}" for _, said in mistakes.found)
+            ) from None
+        for point in expanded:
+            recipe = point.scope_teachers == "recipe"
+            if recipe and table.has_teachers and not table.clusters and _swaps_known(point):
+                raise UserError(
+                    f"{file}: hypothesis {point.name}: students of kd-other share teachers, so the unit of a claim about"
+                    " the recipe is a group of teachers; add a column cluster that names each teacher's group"
+                )
+            points.append(replace(point, scope_teachers="these") if recipe and not table.has_teachers else point)
+    pairs = tuple(dict.fromkeys(zip(table.scores["teacher"], table.scores["seed"], strict=True)))
+    evidence = verdicts.Evidence(table.scores, pairs, table.clusters, identity=table.identity)
+    return verdicts.judge(evidence, points, hypotheses.level, hypotheses.correction)
+
+
+def _swaps_known(point: "HypothesisPoint") -> bool:
+    return any(side.kind in ARMS and swaps_teachers(side.kind) for side in (point.arm, *point.controls))
+
+
+def write_tables(folder: Path, **tables: Any) -> None:
+    """Tables as CSV files in a folder."""
+    with store.disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, table in tables.items():
+            store.write_whole(folder / f"{name}.csv", table.to_csv(index=False).encode())
