@@ -7,9 +7,8 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -30,10 +29,10 @@ app = typer.Typer(
 )
 
 
-Device = StrEnum("Device", {name: name for name in ("auto", "cpu", "cuda", "mps")})
-Direction = StrEnum("Direction", {"greater": "greater", "less": "less", "two_sided": "two-sided"})
-Method = StrEnum("Method", {"sign_flip": "sign-flip", "wilcoxon": "wilcoxon", "paired_t": "paired-t"})
-Teachers = StrEnum("Teachers", {name: name for name in ("recipe", "these", "each")})
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Direction = Literal["greater", "less", "two-sided"]
+Method = Literal["sign-flip", "wilcoxon", "paired-t"]
+Teachers = Literal["recipe", "these", "each"]
 
 
 ProtocolFile = Annotated[Path, typer.Argument(metavar="PROTOCOL", help="The protocol, a YAML file.")]
@@ -110,7 +109,7 @@ def run(
     report_dir: ReportDir = None,
     data_dir: DataDir = None,
     store: StoreDir = None,
-    device: DeviceName = Device.auto,
+    device: DeviceName = "auto",
     workers: Workers = None,
     allow_mixed: AllowMixed = False,
     quiet: Quiet = False,
@@ -119,7 +118,7 @@ def run(
     from kdstats.pipeline import run_protocol
 
     options = _options(
-        run_dir=run_dir, report_dir=report_dir, data_dir=data_dir, store=store, device=device.value, workers=workers,
+        run_dir=run_dir, report_dir=report_dir, data_dir=data_dir, store=store, device=device, workers=workers,
         allow_mixed=allow_mixed,
     )  # fmt: skip
     with progress(quiet) as show:
@@ -161,7 +160,7 @@ def train(
     run_dir: RunDir = None,
     data_dir: DataDir = None,
     store: StoreDir = None,
-    device: DeviceName = Device.auto,
+    device: DeviceName = "auto",
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
@@ -169,7 +168,7 @@ def train(
     from kdstats.pipeline import train as train_protocol
 
     options = _options(
-        run_dir=run_dir, data_dir=data_dir, store=store, device=device.value, workers=workers
+        run_dir=run_dir, data_dir=data_dir, store=store, device=device, workers=workers
     )  # fmt: skip
     with progress(quiet) as show:
         folder, made = train_protocol(protocol, options, say(quiet), show)
@@ -200,9 +199,9 @@ def test(
         list[str] | None, typer.Option(help="Of a table: its control; may be given several times.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Of a table: the metric.")] = None,
-    alternative: Annotated[Direction, typer.Option(help="What is claimed of arm minus control.")] = Direction.two_sided,
-    method: Annotated[Method, typer.Option("--test", help="The test.")] = Method.sign_flip,
-    scope: Annotated[Teachers, typer.Option(help="Which teachers the claim is about.")] = Teachers.recipe,
+    alternative: Annotated[Direction, typer.Option(help="What is claimed of arm minus control.")] = "two-sided",
+    method: Annotated[Method, typer.Option("--test", help="The test.")] = "sign-flip",
+    scope: Annotated[Teachers, typer.Option(help="Which teachers the claim is about.")] = "recipe",
     margin: Annotated[float | None, typer.Option(help="Margin of equivalence, in the metric's unit.")] = None,
     hypotheses: Annotated[Path | None, typer.Option(metavar="FILE", help="Of a table: the protocol's block.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write contrasts.csv and verdicts.csv there.")] = None,
@@ -225,9 +224,11 @@ def test(
             raise UserError("--hypotheses FILE says what is tested; leave out --arm, --control and --metric")
         contrasts, verdicts = pipeline.judge_scores(target, read_hypotheses(hypotheses))
     else:
+        if not target.exists():
+            raise UserError(f"{target}: there is no such run directory or table")
         if not (arm and control and metric):
             raise UserError("a table of scores needs --arm, --control and --metric, or --hypotheses FILE")
-        asked = one_hypothesis(metric, arm, control, alternative.value, method.value, scope.value, margin)
+        asked = one_hypothesis(metric, arm, control, alternative, method, scope, margin)
         contrasts, verdicts = pipeline.judge_scores(target, asked)
     for _, row in verdicts.iterrows():
         print(f"{row['hypothesis']}: {row['verdict']}. {row['sentence']}")
@@ -293,19 +294,21 @@ def _bar() -> Iterator[Callable[["Progress"], None]]:
 
 
 def _lines() -> Callable[["Progress"], None]:
-    """A line at the first replicate, then every tenth of them or half a minute."""
-    start, last = time.monotonic(), [0.0, -1.0]
-    first: list[int] = []
+    """A line every tenth of the replicates or half a minute; the time left is told from the first replicate on."""
+    start = time.monotonic()
+    first: tuple[int, float] | None = None
+    shown, shown_at = 0, start
 
     def show(state: "Progress") -> None:
-        now, done = time.monotonic() - start, len(state.done)
-        first.append(done) if not first else None
-        step = done > last[1] and (done - last[1] >= state.total / 10 or done == state.total)
-        if not (step or now - last[0] >= 30):
+        nonlocal first, shown, shown_at
+        now, done = time.monotonic(), len(state.done)
+        first = first or ((done, now) if done else None)
+        tenth = done > shown and (done - shown >= state.total / 10 or done == state.total)
+        if not tenth and now - shown_at < 30:
             return
-        last[:] = now, done
-        fresh = done - first[0]
-        left = f", about {now / fresh * (state.total - done):.0f} s left" if fresh > 0 and done < state.total else ""
-        print(f"{done} of {state.total} replicates after {now:.0f} s{left}", flush=True)
+        shown, shown_at = done, now
+        fresh = done - first[0] if first else 0
+        left = f", about {(now - first[1]) / fresh * (state.total - done):.0f} s left" if first and fresh > 0 else ""
+        print(f"{done} of {state.total} replicates after {now - start:.0f} s{left if done < state.total else ''}", flush=True)
 
     return show

@@ -327,9 +327,9 @@ def report(run: Path, report_dir: Path | None, allow_mixed: bool, say: Say) -> P
     results = evaluate(run, allow_mixed)
     folder = report_dir or Path("reports") / results.protocol["name"]
     with store.disk_errors(folder):
-        page = write_report(results, folder)
-    say(f"report: {page}")
-    return page
+        write_report(results, folder)
+    say(f"report: {folder / 'index.html'}")
+    return folder / "index.html"
 
 
 def run_protocol(file: Path, options: Options, say: Say, show: Show) -> Path:

@@ -295,7 +295,7 @@ def read_scores(file: Path) -> ScoreTable:
         table[column] = table[column].astype(float).astype("int64")
     numbers = pd.to_numeric(table["value"], errors="coerce").astype(float)
     explained = table["value"].isna() & table["note"].notna() if "note" in table else table["value"].isna() & False
-    _refuse_rows(file, table, ~np.isfinite(numbers) & ~explained, "value", "is not a finite number")
+    _refuse_rows(file, table, ~numbers.map(np.isfinite) & ~explained, "value", "is not a finite number")
     table["value"] = numbers
     table["n"] = pd.to_numeric(table["n"], errors="coerce").astype(float) if "n" in table else np.nan
     parameters = [str(column) for column in table.columns if column not in KNOWN]

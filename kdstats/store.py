@@ -293,6 +293,7 @@ def freeze(run: Path, protocol: Protocol, fingerprint: str, environment: Mapping
             write_json(run / "environment.json", record)
             write_whole(file, dump(protocol).encode())
             return Frozen(protocol, record["protocol_hash"], ())
+        _finish_amendment(run, protocol)
         old = read_frozen(run)
         change = compare(old.protocol, protocol)
         if change.refusals:
@@ -308,7 +309,7 @@ def freeze(run: Path, protocol: Protocol, fingerprint: str, environment: Mapping
             )
         if old.hash == protocol_hash(protocol):
             return old
-        amendment = {
+        amendment: dict[str, Any] = {
             "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "hash": protocol_hash(protocol),
             "added": change.added(),
@@ -319,6 +320,17 @@ def freeze(run: Path, protocol: Protocol, fingerprint: str, environment: Mapping
         write_json(run / "amendments.json", amendments)
         write_whole(file, dump(protocol).encode())
         return Frozen(protocol, amendment["hash"], amendments)
+
+
+def _finish_amendment(run: Path, protocol: Protocol) -> None:
+    """Write the protocol of an amendment whose process was killed between its record and its file."""
+    if not (run / "amendments.json").exists():
+        return
+    first = read_json(run / "environment.json")["protocol_hash"]
+    hashes = [first, *(amendment["hash"] for amendment in read_json(run / "amendments.json"))]
+    there = protocol_hash(read_protocol(run / "protocol.yaml"))
+    if there == hashes[-2] != hashes[-1] == protocol_hash(protocol):
+        write_whole(run / "protocol.yaml", dump(protocol).encode())
 
 
 @contextlib.contextmanager

@@ -161,7 +161,8 @@ def _counts(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _asymmetry(counts: NDArray[Any], estimator: str) -> NDArray[Any]:
-    return np.asarray(metrics.asymmetry_score(*counts.T, estimator=estimator))
+    right, n_right, wrong, n_wrong = counts.T
+    return np.asarray(metrics.asymmetry_score(right, n_right, wrong, n_wrong, estimator=estimator))  # type: ignore[arg-type]
 
 
 def _by_example(
@@ -178,8 +179,10 @@ def _by_example(
         return in_units(evidence.per_example(c.metric, keys))
     assert evidence.agreements is not None
     right, agrees = evidence.agreements(keys)
-    parts = (in_units(part.astype(np.float64)) for part in (right, right & agrees, ~right & agrees))
-    return np.asarray(metrics.asymmetry_influence(*parts, estimator=c.estimator))
+    right_units, with_right, with_wrong = (
+        in_units(part.astype(np.float64)) for part in (right, right & agrees, ~right & agrees)
+    )
+    return metrics.asymmetry_influence(right_units, with_right, with_wrong, estimator=c.estimator)  # type: ignore[arg-type]
 
 
 # Verdicts --------------------------------------------------------------------------------------------------------

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from kdstats import store
+from kdstats.documents import read_document, validated
 from kdstats.errors import UserError
+from kdstats.protocol import Protocol, dump
 
 LABELS = np.arange(5)
 LOGITS = np.arange(15, dtype=np.float32).reshape(5, 3)
@@ -118,3 +120,45 @@ def test_json_that_is_not_there_or_broken(tmp_path):
         store.read_json(tmp_path / "x.json")
     store.write_json(tmp_path / "y.json", {"a": [1]})
     assert json.loads((tmp_path / "y.json").read_text()) == {"a": [1]}
+
+
+PROTOCOL = """
+name: p
+dataset: digits
+arms: {siddo: , kd: {alpha: 0.5}}
+hypotheses: [{metric: agreement, arm: kd, control: siddo, direction: greater}]
+"""
+
+
+def protocol(text=PROTOCOL):
+    return validated(Protocol, parse_document(text))
+
+
+def parse_document(text):
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "p.yaml"
+        file.write_text(text)
+        return read_document(file)
+
+
+def test_an_amendment_that_was_killed_between_its_two_files_is_finished(tmp_path):
+    first = store.freeze(tmp_path, protocol(), "f", {})
+    more = protocol(PROTOCOL.replace("siddo: ,", "siddo: , rcd: {alpha: 0.5},"))
+    second = store.freeze(tmp_path, more, "f", {})
+    assert second.amendments[0]["added"] == {
+        "points": [["rcd", "alpha=0.5 noise=gaussian redraw=false scale=teacher space=logits temperature=4"]]
+    }
+    (tmp_path / "protocol.yaml").write_text(dump(first.protocol))  # as if killed before the second file
+    with pytest.raises(UserError, match="changed after it was frozen"):
+        store.read_frozen(tmp_path)
+    assert store.freeze(tmp_path, more, "f", {}).hash == second.hash
+    assert store.read_frozen(tmp_path).amendments == second.amendments
+
+
+def test_other_data_are_refused(tmp_path):
+    store.freeze(tmp_path, protocol(), "one", {})
+    with pytest.raises(UserError, match=r"fingerprint one, the data found now have two"):
+        store.freeze(tmp_path, protocol(), "two", {})

@@ -46,12 +46,12 @@ def to_device(dataset: Dataset, device: torch.device) -> Images:
     mean = np.array([channel.mean(dtype=np.float64) for channel in flat.T]) / scale
     std = np.array([channel.std(dtype=np.float64) for channel in flat.T]) / scale
     std[std == 0] = 1.0  # a constant channel carries nothing, and is left at zero
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
     return Images(
-        *(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in
-          (dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test)),
-        mean=torch.from_numpy(mean.astype(np.float32)).to(device),
-        std=torch.from_numpy(std.astype(np.float32)).to(device),
-        classes=dataset.classes,
+        tensor(dataset.x_train), tensor(dataset.y_train), tensor(dataset.x_test), tensor(dataset.y_test),
+        tensor(mean.astype(np.float32)), tensor(std.astype(np.float32)), dataset.classes,
     )  # fmt: skip
 
 

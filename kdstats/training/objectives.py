@@ -1,5 +1,6 @@
 """The loss of every arm: a pure function of student logits, target, labels. alpha is the teacher term's weight."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -55,4 +56,4 @@ def kd(
     return (1 - alpha) * F.cross_entropy(student_logits, labels) + alpha * temperature**2 * divergence
 
 
-OBJECTIVES = {"ce": ce, "kd": kd}
+OBJECTIVES: dict[str, Callable[..., Tensor]] = {"ce": ce, "kd": kd}

@@ -1,0 +1,892 @@
+"""What a person declares before a run: YAML → ``Protocol``, and its hypotheses point by point.
+
+pydantic checks shapes and ranges; what parts of a protocol demand of each other is checked by validators and functions
+here. A mistake is a path and a sentence; ``documents`` finds its line.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from kdstats import catalog
+from kdstats.catalog import ARMS, ASYMMETRY, METRICS, Block, Initialisation
+from kdstats.documents import (
+    Document,
+    KeyPath,
+    Mistake,
+    Mistakes,
+    Node,
+    OneOf,
+    mistakes_of,
+    nearest,
+    not_allowed,
+    raise_mistakes,
+    read_document,
+    shown,
+    validated,
+    write_document,
+)
+from kdstats.errors import UserError
+
+Direction = Literal["greater", "less", "two-sided"]
+ScopeTeachers = Literal["each", "these", "recipe"]
+ScopeExamples = Literal["this test set", "new"]
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+NAME_WORDS = "letters, digits and ._-, at most 64, first a letter or digit; what looks like a number needs quotes"
+MOST_POINTS = 1000
+MOST_SEEDS = 10_000
+SEED_ONLY = ("sign-flip", "wilcoxon", "paired-t")  # their variation is that over seeds, on one test set
+NEEDS_ONE_MODEL = "starts students from their teacher's initial weights, which needs one architecture for both"
+ALPHA = "alpha is only the teacher's weight, in an arm; the significance level is `level`, at the top"
+NEEDED = {ASYMMETRY: ("positive_transfer", "negative_transfer")}
+OPTIMISER_DEFAULTS: dict[str, dict[str, float]] = {
+    "sgd": {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
+    "adamw": {"learning_rate": 1e-3, "weight_decay": 1e-2},
+    "adamax": {"learning_rate": 2e-3},
+}
+
+
+# Blocks ----------------------------------------------------------------------------------------------------------
+
+
+def _repeated(values: Iterable[Any]) -> dict[int, int]:
+    """Where values stand that stood before, and where they first did."""
+    first: dict[str, int] = {}
+    places = {i: first.setdefault(repr(value), i) for i, value in enumerate(values)}
+    return {i: before for i, before in places.items() if before < i}
+
+
+def _seeds(value: Any) -> Any:
+    """A number n stands for the seeds 0 to n - 1."""
+    if isinstance(value, int) and not isinstance(value, bool) and value <= MOST_SEEDS:
+        value = range(value)
+    if not isinstance(value, range | list | tuple) or not 1 <= len(value) <= MOST_SEEDS:
+        raise PydanticCustomError("seeds", "")
+    raise_mistakes(((i,), f"seed {shown(value[i])} is here twice; seeds are distinct") for i in _repeated(value))
+    return tuple(value)
+
+
+def _not_empty(value: Any) -> Any:
+    """pydantic's min_length would count the items that are valid, and complain twice."""
+    if isinstance(value, list | tuple) and not value:
+        raise PydanticCustomError("empty", "")
+    return value
+
+
+Name = Annotated[str, Field(pattern=NAME, description=NAME_WORDS)]
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Level = Annotated[Finite, Field(gt=0, lt=0.5)]
+Correction = Annotated[str, OneOf(catalog.CORRECTIONS)]
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0, lt=2**32)], ...],
+    BeforeValidator(_seeds),
+    Field(description=f"a number of seeds (1 to {MOST_SEEDS:,}), or a list of distinct whole numbers"),
+]
+
+
+class Dataset(Block):
+    """Which data: a name, or a mapping.
+
+    path is that of an npz file, relative to the protocol's file; train and test cut to so many images.
+    """
+
+    name: Annotated[str, OneOf(catalog.DATASETS)]
+    path: str | None = None
+    train: Count | None = None
+    test: Count | None = None
+    split: Literal["test", "validation"] = "test"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"name": value}
+        if isinstance(value, dict) and value.get("name") == "digits" and value.get("train") is None:
+            value = value | {"train": 300}
+        return value
+
+    @model_validator(mode="after")
+    def _npz_has_a_path(self) -> "Dataset":
+        if self.name == "npz" and self.path is None:
+            raise Mistakes(((), "`path` is required: the npz file, relative to the protocol's own folder"))
+        if self.name != "npz" and self.path is not None:
+            raise Mistakes((("path",), "belongs to dataset npz; other datasets are found in --data-dir"))
+        if self.path is not None and not (self.path and self.path.isprintable()):
+            raise Mistakes((("path",), f"{shown(self.path)} is not allowed: the path of an npz file"))
+        return self
+
+
+class Role(Block):
+    """The networks of one role: an architecture and the seeds of its replicates."""
+
+    model: Annotated[str, OneOf(catalog.MODELS)]
+    seeds: Seeds
+
+
+class Recipe(Block):
+    """How every network is trained.
+
+    learning_rate, momentum and weight_decay default to their optimiser's in ``OPTIMISER_DEFAULTS``.
+    """
+
+    optimiser: Annotated[str, OneOf(catalog.OPTIMISERS)] = "adamw"
+    learning_rate: Annotated[Finite, Field(gt=0)] = 1e-3
+    momentum: Annotated[Finite, Field(ge=0, lt=1)] = 0.0
+    nesterov: bool = False
+    weight_decay: Annotated[Finite, Field(ge=0)] = 0.0
+    schedule: Annotated[str, OneOf(catalog.SCHEDULES)] = "cosine"
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    milestones: Annotated[tuple[Count, ...], Field(strict=False, description="a list of epochs")] = ()
+    epochs: Count = 30
+    batch_size: Count = 32
+    augmentation: Annotated[str, OneOf(catalog.AUGMENTATIONS)] = "none"
+    precision: Annotated[str, OneOf(catalog.PRECISIONS)] = "float32"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _optimiser_defaults(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return OPTIMISER_DEFAULTS.get(str(value.get("optimiser", "adamw")), {}) | value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Recipe":
+        raise_mistakes(self._misfits())
+        return self
+
+    def _misfits(self) -> Iterator[Mistake]:
+        for key in ("momentum", "nesterov"):
+            if getattr(self, key) and self.optimiser != "sgd":
+                yield (key,), f"belongs to optimiser sgd, not {self.optimiser}"
+        if self.nesterov and self.optimiser == "sgd" and not self.momentum:
+            yield ("nesterov",), "needs a momentum above 0"
+        if self.milestones and self.schedule != "multi-step":
+            yield ("milestones",), f"belong to schedule multi-step, not {self.schedule}"
+        if self.schedule == "multi-step" and not self.milestones:
+            yield ("schedule",), "multi-step needs `milestones`: epochs after which the learning rate falls to a tenth"
+        if any(b <= a for a, b in itertools.pairwise(self.milestones)):
+            yield ("milestones",), "must increase"
+        if self.milestones and max(self.milestones) >= self.epochs:
+            yield ("milestones",), f"must lie below epochs ({self.epochs})"
+        if self.warmup_epochs >= self.epochs:
+            yield ("warmup_epochs",), f"{self.warmup_epochs} must lie below epochs ({self.epochs})"
+
+
+# Arms ------------------------------------------------------------------------------------------------------------
+
+Parameters = tuple[tuple[str, Any], ...]
+
+
+def parameters_text(parameters: Mapping[str, Any] | Parameters) -> str:
+    """Parameters as every table prints them: sorted by name, numbers to six digits.
+
+    Examples
+    --------
+    >>> parameters_text({"temperature": 4.0, "alpha": 0.5, "redraw": False})
+    'alpha=0.5 redraw=false temperature=4'
+    """
+
+    def text(value: Any) -> str:
+        if isinstance(value, bool):
+            return str(value).lower()
+        return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+    return " ".join(f"{name}={text(value)}" for name, value in sorted(dict(parameters).items()))
+
+
+@dataclass(frozen=True)
+class Point:
+    """An arm at one setting of its parameters.
+
+    Attributes
+    ----------
+    arm : name in the protocol
+    kind : one of ``kdstats.catalog.ARMS``
+    parameters : (name, value), sorted by name, defaults included
+    initialisation : teacher or fresh
+    """
+
+    arm: str
+    kind: str
+    parameters: Parameters
+    initialisation: str
+
+    def __str__(self) -> str:
+        return f"{self.arm}[{parameters_text(self.parameters)}]" if self.parameters else self.arm
+
+
+class Arm(Block):
+    """A way to make a student: kind, initialisation, and the values that each parameter takes."""
+
+    name: str
+    kind: str
+    initialisation: Initialisation
+    parameters: tuple[tuple[str, tuple[Any, ...]], ...]
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The product over all swept parameters."""
+        names = [name for name, _ in self.parameters]
+        settings = itertools.product(*(values for _, values in self.parameters))
+        return tuple(
+            Point(self.name, self.kind, tuple(zip(names, setting, strict=True)), self.initialisation)
+            for setting in settings
+        )
+
+
+def _named_arms(value: Any) -> list[tuple[KeyPath, str, Any]]:
+    """Arms as (path, name, settings), from a mapping or from a list of names and of mappings with one key."""
+    if isinstance(value, dict) and value:
+        return [((name,), name, settings) for name, settings in value.items()]
+    if not isinstance(value, list | tuple) or not value:
+        raise PydanticCustomError("arms", "")
+    named: list[tuple[KeyPath, str, Any]] = []
+    for i, item in enumerate(value):
+        name, settings = next(iter(item.items())) if isinstance(item, dict) and len(item) == 1 else (item, None)
+        if not isinstance(name, str):
+            raise Mistakes(((i,), f"{shown(name)} is not allowed: the name of an arm, or a mapping with one arm"))
+        named.append(((i,) if settings is None else (i, name), name, settings))
+    raise_mistakes(
+        ((i,), f"a second arm {shown(named[i][1])}; names are unique") for i in _repeated(name for _, name, _ in named)
+    )
+    return named
+
+
+def _read_arm(name: str, settings: Any, default: Initialisation) -> Arm:
+    """One arm from its settings; each list is a sweep."""
+    if name == "teacher":
+        raise Mistakes(((), "the name teacher is reserved: teachers are trained anyway"))
+    if not re.fullmatch(NAME, name):
+        raise Mistakes(((), f"{shown(name)} is no name for an arm: {NAME_WORDS}"))
+    settings = {} if settings is None else settings
+    if not isinstance(settings, dict):
+        raise Mistakes(((), f"{shown(settings)} is not allowed: a mapping with the arm's parameters, or nothing"))
+    kind = settings.get("kind", name)
+    if not isinstance(kind, str) or kind not in ARMS:
+        if "kind" in settings:
+            raise Mistakes((("kind",), not_allowed(kind, ARMS)))
+        raise Mistakes(((), f"is no kind of arm, so it needs `kind`: {', '.join(ARMS)}{nearest(kind, ARMS)}"))
+    given, fixed = settings.get("initialisation"), ARMS[kind].initialisation
+    found: list[Mistake] = []
+    if given not in (None, *get_args(Initialisation)):
+        found.append((("initialisation",), not_allowed(given, get_args(Initialisation))))
+    elif fixed and given not in (None, fixed):
+        found.append((("initialisation",), f"{kind} always has {fixed}; an arm with {given} needs another kind"))
+    parameters: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    try:
+        parameters = _sweep(kind, {key: v for key, v in settings.items() if key not in ("kind", "initialisation")})
+    except Mistakes as mistakes:
+        found += mistakes.found
+    raise_mistakes(found)
+    return Arm(name=name, kind=kind, initialisation=fixed or given or default, parameters=parameters)
+
+
+def _sweep(kind: str, settings: dict[str, Any]) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+    """The values of each parameter, checked at every point of the sweep."""
+    block = ARMS[kind].parameters
+    swept = {name: values for name, values in settings.items() if isinstance(values, list | tuple)}
+    raise_mistakes(
+        ((name,), "an empty list; a sweep has at least one value") for name, values in swept.items() if not values
+    )
+    if math.prod(map(len, swept.values())) > MOST_POINTS:
+        raise Mistakes(((), f"a sweep of more than {MOST_POINTS:,} points"))
+    found: list[Mistake] = []
+    points = []
+    for indices in itertools.product(*(range(len(values)) for values in swept.values())):
+        at = dict(zip(swept, indices, strict=True))
+        try:
+            point = block.model_validate(settings | {name: swept[name][i] for name, i in at.items()})
+        except ValidationError as error:
+            for path, sentence in mistakes_of(error, block, also=("kind", "initialisation")):
+                in_sweep = path and path[0] in at and path[0] in block.model_fields
+                found.append(((path[0], at[str(path[0])]) if in_sweep else path, sentence))
+        else:
+            points.append({name: _unsigned(value) for name, value in point.model_dump().items()})
+    raise_mistakes(dict.fromkeys(found))
+    values = {name: tuple(dict.fromkeys(point[name] for point in points)) for name in sorted(block.model_fields)}
+    raise_mistakes(
+        ((name,), "a value is here twice (to the six digits that tables print)")
+        for name in swept
+        if len({parameters_text({name: value}) for value in values[name]}) < len(swept[name])
+    )
+    return tuple(values.items())
+
+
+def _unsigned(value: Any) -> Any:
+    return value + 0.0 if isinstance(value, float) else value
+
+
+# Hypotheses ------------------------------------------------------------------------------------------------------
+
+
+class Scope(Block):
+    """What a hypothesis speaks of: which teachers, and which examples."""
+
+    teachers: ScopeTeachers
+    examples: ScopeExamples
+
+
+class Hypothesis(Block):
+    """A contrast of an arm with its controls, with all that is fixed before the run.
+
+    The default of scope.examples is the metric's, and that of test follows from it.
+    """
+
+    HINTS: ClassVar[dict[str, str]] = {"alpha": ALPHA}
+    name: Name
+    metric: Annotated[str, OneOf((*METRICS, ASYMMETRY))]
+    arm: Text
+    controls: Annotated[
+        tuple[Text, ...], Field(strict=False, description="an arm, or a list of arms"), BeforeValidator(_not_empty)
+    ]
+    direction: Direction
+    scope: Annotated[Scope, Field(description="recipe, these, each; or a mapping with the keys teachers, examples")]
+    test: Annotated[str, OneOf(catalog.TESTS)]
+    margin: Annotated[Finite, Field(gt=0)] | None = None
+    family: Name = "confirmatory"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        value = dict(value)
+        if "control" in value:
+            if "controls" in value:
+                raise Mistakes((("control",), "`control` and `controls` are two spellings of one key; give one"))
+            value["controls"] = value.pop("control")
+        controls, metric, scope = value.get("controls"), value.get("metric"), value.get("scope", {})
+        if isinstance(controls, str):
+            controls = value["controls"] = [controls]
+        if isinstance(scope, str):
+            scope = {"teachers": scope}
+        if isinstance(scope, dict):
+            known = METRICS.get(metric) if isinstance(metric, str) else None
+            examples = known.examples if known else "new" if metric == ASYMMETRY else "this test set"
+            scope = {"teachers": "recipe", "examples": examples} | scope
+            if isinstance(scope["examples"], str):
+                scope["examples"] = re.sub("[-_]", " ", scope["examples"])
+            value["scope"] = scope
+            value.setdefault("test", "two-way-t" if scope["examples"] == "new" else "sign-flip")
+        if value.get("name") is None:
+            against = "-".join(map(str, controls)) if isinstance(controls, list | tuple) else "nothing"
+            value["name"] = _default_name(f"{metric}-{value.get('arm')}-vs-{against}")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Hypothesis":
+        raise_mistakes(self._misfits())
+        return self
+
+    def _misfits(self) -> Iterator[Mistake]:
+        for i, control in enumerate(self.controls):
+            if control == self.arm:
+                yield ("controls", i), f"{shown(control)} is the arm itself; a control is another arm"
+        for i in _repeated(self.controls):
+            yield ("controls", i), f"{shown(self.controls[i])} is here twice"
+        new = self.scope.examples == "new"
+        if new and self.test in SEED_ONLY:
+            yield (
+                ("test",),
+                f"{self.test} counts the variation over seeds alone, so it speaks of this test set; for new examples"
+                " take two-way-t, or set scope.examples to: this test set",
+            )
+        if not new and self.test == "two-way-t":
+            yield (
+                ("test",),
+                "two-way-t counts the variation over examples too, so it speaks of new ones; for this test set take"
+                f" {', '.join(SEED_ONLY)}, or set scope.examples to: new",
+            )
+        if new and self.metric in METRICS and not METRICS[self.metric].per_example:
+            having = ", ".join(name for name, metric in METRICS.items() if metric.per_example)
+            yield (
+                ("scope", "examples"),
+                f"{self.metric} has no values per example, so it says nothing of new ones; metrics that have: {having}",
+            )
+        if self.family == "exploratory":
+            yield ("family",), "exploratory is the family of what nobody declared; choose another name"
+
+
+def _default_name(text: str) -> str:
+    """A valid name from METRIC-ARM-vs-CONTROLS; what is too long ends in a hash."""
+    name = re.sub("[^A-Za-z0-9._-]+", "-", text).lstrip("._-")
+    return name if len(name) <= 64 else f"{name[:55]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _duplicates(hypotheses: Sequence[Hypothesis]) -> Iterator[Mistake]:
+    for i in _repeated(h.name for h in hypotheses):
+        yield (i,), f"a second hypothesis {shown(hypotheses[i].name)}; give each a `name` of its own"
+    claims = [(h.metric, h.arm, sorted(h.controls), h.direction, h.scope, h.test, h.margin) for h in hypotheses]
+    for i, first in _repeated(claims).items():
+        yield (i,), f"claims the same as {hypotheses[first].name}; a claim is counted once"
+
+
+@dataclass(frozen=True)
+class HypothesisPoint:
+    """A hypothesis at one point of its arm.
+
+    Attributes
+    ----------
+    name : the hypothesis's, with the swept parameters of the arm: ``kd-agrees[alpha=0.5]``
+    hypothesis : the name as declared
+    controls : every point of every control that stands at the same point
+    """
+
+    name: str
+    hypothesis: str
+    metric: str
+    arm: Point
+    controls: tuple[Point, ...]
+    direction: Direction
+    scope_teachers: str
+    scope_examples: str
+    test: str
+    margin: float | None
+    family: str
+
+
+def expand(hypothesis: Hypothesis, points: Sequence[Point]) -> tuple[HypothesisPoint, ...]:
+    """A hypothesis point by point of its arm, with the controls at the same point.
+
+    A control stands at the same point where all parameters are equal that both kinds have; of two arms of one kind,
+    those that either sweeps (the others are what the arms differ in). A control without them stands everywhere; a
+    control with several settings left counts as several.
+
+    Raises
+    ------
+    ValueError
+        An absent arm or control, unequal initialisation, or a point without a control.
+    """
+    there: dict[str, list[Point]] = {}
+    for point in points:
+        there.setdefault(point.arm, []).append(point)
+    named: list[tuple[KeyPath, str]] = [(("arm",), hypothesis.arm)]
+    named += [(("controls", i), control) for i, control in enumerate(hypothesis.controls)]
+    raise_mistakes(
+        (path, f"{shown(name)} is no arm here: {', '.join(there)}{nearest(name, there)}")
+        for path, name in named
+        if name not in there
+    )
+    mine = there[hypothesis.arm]
+    pairable = [arm for arm, theirs in there.items() if theirs[0].initialisation == mine[0].initialisation]
+    found: list[Mistake] = []
+    controls: dict[Point, list[Point]] = {point: [] for point in mine}
+    for path, name in named[1:]:
+        theirs = there[name]
+        if name not in pairable:
+            others = ", ".join(arm for arm in pairable if arm != hypothesis.arm) or "none of the arms here"
+            sentence = (
+                f"{hypothesis.arm} has initialisation {mine[0].initialisation}, {name} has {theirs[0].initialisation}:"
+                f" such arms are not paired; with {hypothesis.arm} pair: {others}"
+            )
+            found.append((path, sentence))
+            continue
+        shared = _parameters(mine) & _parameters(theirs)
+        if theirs[0].kind == mine[0].kind:
+            shared &= _swept(mine) | _swept(theirs)
+        by_setting: dict[Parameters, list[Point]] = {}
+        for control in theirs:
+            by_setting.setdefault(_setting(control, shared), []).append(control)
+        for point in mine:
+            controls[point] += by_setting.get(_setting(point, shared), [])
+        alone = [at for at in dict.fromkeys(_setting(point, shared) for point in mine) if at not in by_setting]
+        if alone:
+            sentence = (
+                f"{name} has no point at {_listed(alone)}, where {hypothesis.arm} has one; it has {_listed(by_setting)}"
+            )
+            found.append((path, sentence))
+    raise_mistakes(found)
+    swept, h = _swept(mine), hypothesis
+    fixed = (h.direction, h.scope.teachers, h.scope.examples, h.test, h.margin, h.family)
+    names = {point: f"{h.name}[{parameters_text(_setting(point, swept))}]" if swept else h.name for point in mine}
+    return tuple(
+        HypothesisPoint(names[point], h.name, h.metric, point, tuple(controls[point]), *fixed) for point in mine
+    )
+
+
+def _listed(settings: Collection[Parameters]) -> str:
+    texts = [parameters_text(setting) for setting in itertools.islice(settings, 8)]
+    return "; ".join([*texts, *(["…"] if len(settings) > 8 else [])])
+
+
+def _parameters(points: Sequence[Point]) -> set[str]:
+    return {name for point in points for name, _ in point.parameters}
+
+
+def _swept(points: Sequence[Point]) -> set[str]:
+    return {name for name in _parameters(points) if len({dict(point.parameters).get(name) for point in points}) > 1}
+
+
+def _setting(point: Point, names: set[str]) -> Parameters:
+    return tuple((name, value) for name, value in point.parameters if name in names)
+
+
+# Protocol --------------------------------------------------------------------------------------------------------
+
+
+class Protocol(Block):
+    """Everything that is fixed before a run.
+
+    Examples
+    --------
+    >>> protocol = Protocol.model_validate({
+    ...     "name": "example", "dataset": "digits", "arms": {"siddo": None, "kd": {"alpha": [0.1, 0.9]}},
+    ...     "hypotheses": [{"metric": "agreement", "arm": "kd", "control": "siddo", "direction": "greater"}]})
+    >>> [str(point) for point in protocol.points]
+    ['siddo', 'kd[alpha=0.1 temperature=4]', 'kd[alpha=0.9 temperature=4]']
+    >>> [point.name for point in hypothesis_points(protocol)]
+    ['agreement-kd-vs-siddo[alpha=0.1]', 'agreement-kd-vs-siddo[alpha=0.9]']
+    """
+
+    HINTS: ClassVar[dict[str, str]] = {"alpha": ALPHA}
+
+    name: Name
+    seed: Annotated[int, Field(ge=0)] = 0
+    dataset: Annotated[
+        Dataset, Field(description=f"{', '.join(catalog.DATASETS)}, or a mapping with name, path, train, test, split")
+    ]
+    teacher: Role = Field(default={}, validate_default=True)
+    student: Role = Field(default={}, validate_default=True)
+    initialisation: Initialisation = Field(default=None, validate_default=True)
+    recipe: Recipe = Recipe()
+    arms: Annotated[
+        tuple[Arm, ...],
+        Field(description=f"a mapping of arms ({', '.join(ARMS)}) to their parameters, or a list of them"),
+    ]
+    hypotheses: Annotated[
+        tuple[Hypothesis, ...],
+        Field(strict=False, description="a list of one or more hypotheses"),
+        BeforeValidator(_not_empty),
+    ]
+    metrics: Annotated[
+        tuple[Annotated[str, OneOf(METRICS)], ...],
+        Field(strict=False, description="a list of metrics", validate_default=True),
+    ] = tuple(METRICS)
+    level: Level = 0.05
+    correction: Correction = "holm"
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Every arm at every setting, in the order of the file."""
+        return tuple(point for arm in self.arms for point in arm.points)
+
+    # Fields are validated in their order, so each may look at those above; one that failed is not in ``info.data``.
+
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _teacher_defaults(cls, value: Any) -> Any:
+        return {"model": "cnn", "seeds": 10} | value if isinstance(value, dict) else value
+
+    @field_validator("student", mode="before")
+    @classmethod
+    def _student_defaults(cls, value: Any, info: ValidationInfo) -> Any:
+        model = info.data["teacher"].model if "teacher" in info.data else "cnn"
+        return {"model": model, "seeds": 2} | value if isinstance(value, dict) else value
+
+    @field_validator("initialisation", mode="before")
+    @classmethod
+    def _initialisation_default(cls, value: Any, info: ValidationInfo) -> Any:
+        return ("fresh" if _two_models(info) else "teacher") if value is None else value
+
+    @field_validator("initialisation", mode="after")
+    @classmethod
+    def _initialisation_fits(cls, value: Initialisation, info: ValidationInfo) -> Initialisation:
+        if value == "teacher" and (models := _two_models(info)):
+            raise Mistakes(((), f"teacher {NEEDS_ONE_MODEL}, not {models}: use fresh, with ce as the control"))
+        return value
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _read_arms(cls, value: Any, info: ValidationInfo) -> Any:
+        arms: list[Arm] = []
+        found: list[Mistake] = []
+        for path, name, settings in _named_arms(value):
+            try:
+                arm = _read_arm(name, settings, info.data.get("initialisation", "teacher"))
+            except Mistakes as mistakes:
+                found += [((*path, *steps), sentence) for steps, sentence in mistakes.found]
+                continue
+            found += [((*path, *steps), sentence) for steps, sentence in _arm_misfits(arm, info)]
+            arms.append(arm)
+        raise_mistakes(found)
+        points = [point for arm in arms for point in arm.points]
+        if len(points) > MOST_POINTS:
+            raise Mistakes(((), f"the arms have {len(points):,} points together, more than {MOST_POINTS:,}"))
+        same = _repeated((point.kind, point.parameters, point.initialisation) for point in points)
+        raise_mistakes(
+            ((points[i].arm,), f"{points[i]} would be the same networks as {points[first]}")
+            for i, first in same.items()
+        )
+        return tuple(arms)
+
+    @field_validator("hypotheses", mode="after")
+    @classmethod
+    def _hypotheses_fit(cls, hypotheses: tuple[Hypothesis, ...], info: ValidationInfo) -> tuple[Hypothesis, ...]:
+        found = list(_duplicates(hypotheses))
+        arms = {arm.name: arm for arm in info.data.get("arms", ())}
+        points = [point for arm in arms.values() for point in arm.points]
+        for i, hypothesis in enumerate(hypotheses if arms else ()):
+            try:
+                expand(hypothesis, points)
+            except Mistakes as mistakes:
+                found += [((i, *path), sentence) for path, sentence in mistakes.found]
+            else:
+                found += [((i, *path), sentence) for path, sentence in _asymmetry_misfits(hypothesis, arms)]
+        raise_mistakes(found)
+        return hypotheses
+
+    @field_validator("metrics", mode="after")
+    @classmethod
+    def _metrics_needed(cls, metrics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        raise_mistakes(((i,), f"{shown(metrics[i])} is here twice") for i in _repeated(metrics))
+        needed = {name for h in info.data.get("hypotheses", ()) for name in NEEDED.get(h.metric, (h.metric,))}
+        return tuple(name for name in METRICS if name in needed or name in metrics)
+
+
+def _two_models(info: ValidationInfo) -> str:
+    """The two architectures in words, where teacher and student differ."""
+    roles = [info.data.get("teacher"), info.data.get("student")]
+    models = [role.model for role in roles if role is not None]
+    return f"{models[0]} (teacher) and {models[1]} (student)" if len(set(models)) == 2 else ""
+
+
+def _arm_misfits(arm: Arm, info: ValidationInfo) -> Iterator[Mistake]:
+    """What an arm asks of teacher and student."""
+    if arm.initialisation == "teacher" and info.data.get("initialisation") == "fresh" and (models := _two_models(info)):
+        yield (), f"{arm.name} {NEEDS_ONE_MODEL}, not {models}: use ce, and initialisation fresh"
+    teachers = len(info.data["teacher"].seeds) if "teacher" in info.data else 2
+    if ARMS[arm.kind].target == "other_teacher" and teachers % 2:
+        enough = f"{teachers - 1} or {teachers + 1}" if teachers > 1 else "2"
+        yield (
+            (),
+            f"{arm.kind} swaps targets within disjoint pairs of teachers, so their number must be even: teacher.seeds"
+            f" has {teachers}; {enough} would do",
+        )
+
+
+def _asymmetry_misfits(hypothesis: Hypothesis, arms: Mapping[str, Arm]) -> Iterator[Mistake]:
+    if hypothesis.metric != ASYMMETRY:
+        return
+    for i, name in enumerate(hypothesis.controls):
+        if ARMS[arms[name].kind].target != "other_teacher":
+            yield (
+                ("controls", i),
+                f"the asymmetry is tested against kd-other alone, not against {arms[name].kind}: there a change"
+                " of accuracy alone makes it positive. The report describes that contrast anyway",
+            )
+    if ARMS[arms[hypothesis.arm].kind].target != "own_teacher":
+        yield ("arm",), f"the asymmetry is that of an arm taught by its own teacher; {hypothesis.arm} is not"
+
+
+def hypothesis_points(protocol: Protocol) -> tuple[HypothesisPoint, ...]:
+    """Every hypothesis at every point of its arm, in the order of the file."""
+    return tuple(point for hypothesis in protocol.hypotheses for point in expand(hypothesis, protocol.points))
+
+
+# Reading ---------------------------------------------------------------------------------------------------------
+
+
+class TableHypothesis(Hypothesis):
+    """A hypothesis on a table of scores, whose metrics may be anybody's."""
+
+    metric: Text
+
+
+class Hypotheses(Block):
+    """A file of hypotheses on a table of scores; its arms are names of the table."""
+
+    hypotheses: Annotated[
+        tuple[TableHypothesis, ...],
+        Field(strict=False, description="a list of one or more hypotheses"),
+        BeforeValidator(_not_empty),
+    ]
+    level: Level = 0.05
+    correction: Correction = "holm"
+    HINTS: ClassVar[dict[str, str]] = {"alpha": ALPHA}
+
+    @field_validator("hypotheses", mode="after")
+    @classmethod
+    def _distinct(cls, hypotheses: tuple[TableHypothesis, ...]) -> tuple[TableHypothesis, ...]:
+        raise_mistakes(_duplicates(hypotheses))
+        return hypotheses
+
+
+def read_protocol(path: Path | str) -> Protocol:
+    """Read and check a protocol.
+
+    Raises
+    ------
+    UserError
+        With every mistake that was found, one a line, ``FILE:LINE: KEY.PATH: what is wrong, what is allowed``.
+    """
+    return validated(Protocol, read_document(path))
+
+
+def read_hypotheses(path: Path | str) -> Hypotheses:
+    """Read hypotheses for a table of scores: the protocol's block, or its list alone.
+
+    Raises
+    ------
+    UserError
+        As ``read_protocol``.
+    """
+    document = read_document(path)
+    if isinstance(document.root.content, list):
+        document = Document(document.file, Node({"hypotheses": document.root}, document.root.line), document.mistakes)
+    return validated(Hypotheses, document)
+
+
+def one_hypothesis(
+    metric: str,
+    arm: str,
+    controls: Sequence[str],
+    direction: str = "two-sided",
+    test: str = "sign-flip",
+    teachers: str = "recipe",
+    margin: float | None = None,
+) -> Hypotheses:
+    """A single hypothesis on a table of scores, about its own test set.
+
+    Raises
+    ------
+    UserError
+        One line a mistake, ``--OPTION: what is wrong``.
+
+    Examples
+    --------
+    >>> one_hypothesis("accuracy", "kd", ["ce"]).hypotheses[0].name
+    'accuracy-kd-vs-ce'
+    """
+    scope = {"teachers": teachers, "examples": "this test set"}
+    hypothesis = {"metric": metric, "arm": arm, "controls": list(controls), "direction": direction, "test": test}
+    try:
+        return Hypotheses.model_validate({"hypotheses": [hypothesis | {"scope": scope, "margin": margin}]})
+    except ValidationError as error:
+        options = {"controls": "control", "direction": "alternative"}
+        found = [(str(path[2]), sentence) for path, sentence in mistakes_of(error, Hypotheses)]
+        raise UserError("\n".join(f"--{options.get(key, key)}: {sentence}" for key, sentence in found)) from None
+
+
+# Writing and comparing -------------------------------------------------------------------------------------------
+
+
+def resolved(protocol: Protocol) -> dict[str, Any]:
+    """The protocol as plain data, every default written out; reads back to an equal protocol."""
+    arms = {
+        arm.name: {"kind": arm.kind, "initialisation": arm.initialisation}
+        | {name: list(values) if len(values) > 1 else values[0] for name, values in arm.parameters}
+        for arm in protocol.arms
+    }
+    return protocol.model_dump(mode="json") | {"arms": arms}
+
+
+def dump(protocol: Protocol) -> str:
+    """The resolved protocol as YAML."""
+    return write_document(resolved(protocol))
+
+
+def protocol_hash(protocol: Protocol) -> str:
+    """sha256 of the resolved protocol as canonical JSON.
+
+    Without the path of the data, whose own fingerprint stands for it elsewhere, and without the order of arms, sweeps,
+    student seeds, controls and hypotheses. The order of teachers counts: kd-other pairs them in it.
+    """
+    plain = resolved(protocol)
+    plain["dataset"].pop("path")
+    plain["student"]["seeds"].sort()
+    plain["hypotheses"] = {h.pop("name"): h | {"controls": sorted(h["controls"])} for h in plain["hypotheses"]}
+    for settings in plain["arms"].values():
+        settings |= {name: sorted(v, key=json.dumps) for name, v in settings.items() if isinstance(v, list)}
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a protocol adds to another, or why it is none of its amendments.
+
+    Attributes
+    ----------
+    points : (arm, parameters as text)
+    hypotheses : names of hypothesis points
+    metrics : added freely: they change no network and no verdict
+    refusals : sentences; empty where all that differs was added
+    """
+
+    points: tuple[tuple[str, str], ...] = ()
+    teacher_seeds: tuple[int, ...] = ()
+    student_seeds: tuple[int, ...] = ()
+    hypotheses: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    refusals: tuple[str, ...] = ()
+
+    def added(self) -> dict[str, list[Any]]:
+        """What was added, as plain data, without what is empty."""
+        points = [list(point) for point in self.points]
+        lists = {"points": points} | {
+            name: list(getattr(self, name)) for name in ("teacher_seeds", "student_seeds", "hypotheses", "metrics")
+        }
+        return {name: values for name, values in lists.items() if values}
+
+
+def compare(old: Protocol, new: Protocol) -> Change:
+    """What was added to a protocol, and what cannot be an amendment of it.
+
+    Arms, points of a sweep, seeds, hypotheses and metrics may be added; seeds at the end of their list. All else that
+    differs, or is no longer there, makes another protocol. A hypothesis point that only changed its name, because its
+    arm is swept now, is not new.
+    """
+    before, after = _fixed(old), _fixed(new)
+    refusals = [
+        f"{key} was {json.dumps(before[key])}, is {json.dumps(after[key])}"
+        for key in before
+        if before[key] != after[key]
+    ]
+    for role in ("teacher", "student"):
+        there, now = getattr(old, role).seeds, getattr(new, role).seeds
+        if now[: len(there)] != there:
+            refusals.append(
+                f"{role}.seeds must begin with the old ones in their order ({', '.join(map(str, there))});"
+                " new ones are appended"
+            )
+    refusals += [f"the arm {point} is no longer there" for point in old.points if point not in new.points]
+    claims_before, claims_after = ({_claim(p): p.name for p in hypothesis_points(side)} for side in (old, new))
+    lost = [name for claim, name in claims_before.items() if claim not in claims_after]
+    refusals += [f"the hypothesis {name} was changed or taken away" for name in lost]
+    refusals += [f"the metric {name} is no longer there" for name in old.metrics if name not in new.metrics]
+    return Change(
+        tuple((p.arm, parameters_text(p.parameters)) for p in new.points if p not in old.points),
+        new.teacher.seeds[len(old.teacher.seeds) :],
+        new.student.seeds[len(old.student.seeds) :],
+        tuple(name for claim, name in claims_after.items() if claim not in claims_before),
+        tuple(name for name in new.metrics if name not in old.metrics),
+        tuple(refusals),
+    )
+
+
+def _fixed(protocol: Protocol) -> dict[str, Any]:
+    """All that no amendment changes, by path."""
+    plain = resolved(protocol)
+    fixed = {key: plain[key] for key in ("name", "seed", "initialisation", "level", "correction")}
+    fixed |= {f"{role}.model": plain[role]["model"] for role in ("teacher", "student")}
+    fixed |= {f"dataset.{key}": value for key, value in plain["dataset"].items() if key != "path"}
+    return fixed | {f"recipe.{key}": value for key, value in plain["recipe"].items()}
+
+
+def _claim(point: HypothesisPoint) -> tuple[Any, ...]:
+    return (
+        point.hypothesis, point.metric, point.arm, frozenset(point.controls), point.direction, point.scope_teachers,
+        point.scope_examples, point.test, point.margin, point.family,
+    )  # fmt: skip

@@ -1,0 +1,236 @@
+"""End to end through the real command line: bits, resumption, kills, damage, amendments, mistakes."""
+
+import json
+import os
+import random
+import signal
+import time
+
+import pandas as pd
+import pytest
+
+from tests.conftest import SMALL, alive, descendants, interrupt, kdstats, predictions, start
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One undisturbed run with one worker: what every other run must give."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "small.yaml").write_text(SMALL)
+    done = kdstats("run", "small.yaml", "--workers", "1", "--device", "cpu", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_a_run_leaves_tables_figures_and_a_page(finished):
+    folder, said = finished
+    assert "report: reports/small/index.html" in said and "agrees-more[alpha=0.5]:" in said
+    report = folder / "reports" / "small"
+    assert (report / "index.html").read_text().startswith("<!doctype html>")
+    for kind in ("csv", "md", "tex"):
+        assert list((report / "tables").glob(f"*.{kind}"))
+    assert {f.stem for f in (report / "figures").glob("*.svg")} == {f.stem for f in (report / "figures").glob("*.pdf")}
+    run = folder / "runs" / "small"
+    assert len(predictions(run)) == 6 + 6 * 2 * 7
+    scores = pd.read_csv(run / "scores.csv")
+    assert not scores.duplicated(["arm", "alpha", "temperature", "teacher", "seed", "metric"]).any()
+    assert set(scores["protocol_hash"]) == {json.loads((run / "environment.json").read_text())["protocol_hash"]}
+    verdicts = pd.read_csv(run / "verdicts.csv")
+    assert len(verdicts) == 4 and set(verdicts["verdict"]) <= {"supported", "refuted", "inconclusive"}
+
+
+def test_the_same_command_again_changes_nothing(finished):
+    folder, _ = finished
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file() and "lock" not in file.name}
+    again = kdstats("run", "small.yaml", cwd=folder)
+    assert again.returncode == 0 and "nothing to do" in again.stdout
+    assert before == {file: file.stat().st_mtime_ns for file in before}
+
+
+def test_a_second_report_leaves_no_diff(finished):
+    folder, _ = finished
+    again = kdstats("report", "runs/small", "--report-dir", "again", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    one, two = folder / "reports" / "small", folder / "again"
+    files = sorted(file.relative_to(one) for file in one.rglob("*") if file.is_file())
+    assert files == sorted(file.relative_to(two) for file in two.rglob("*") if file.is_file())
+    assert [file for file in files if (one / file).read_bytes() != (two / file).read_bytes()] == []
+
+
+def test_two_workers_give_the_same_bits_and_an_added_arm_changes_no_replicate(finished, tmp_path):
+    more = SMALL.replace("  siddo:\n", "  siddo:\n  late: {kind: kd, alpha: 0.3, temperature: 2}\n")
+    (tmp_path / "small.yaml").write_text(more)
+    done = kdstats("train", "small.yaml", "--workers", "2", "--device", "cpu", "--run-dir", "mine", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    one, two = predictions(finished[0] / "runs" / "small"), predictions(tmp_path / "mine")
+    assert len(two) == len(one) + 12 and {id: two[id] for id in one} == one
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks at processes through /proc")
+def test_a_killed_run_leaves_no_worker_and_continues_to_the_same_bits(finished, small):
+    moments = random.Random(20261121)
+    expected = predictions(finished[0] / "runs" / "small")
+    run = small.parent / "runs" / "small"
+    workers: set[int] = set()
+    for _ in range(3):
+        process = start("train", small, "--workers", "2", "--device", "cpu", cwd=small.parent)
+        deadline = time.monotonic() + moments.uniform(0.5, 7)
+        while time.monotonic() < deadline and process.poll() is None:
+            workers |= descendants(process.pid)
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        seen = predictions(run)
+        assert {id: expected[id] for id in seen} == seen
+    limit = time.monotonic() + 10
+    while any(map(alive, workers)) and time.monotonic() < limit:
+        time.sleep(0.1)
+    assert not [pid for pid in workers if alive(pid)]
+    done = kdstats("train", small, "--device", "cpu", cwd=small.parent)
+    assert done.returncode == 0, done.stderr
+    assert predictions(run) == expected
+    assert not [p for p in (run / "replicates").iterdir() if p.name.startswith(".") and p.name != ".locks"]
+
+
+def test_an_interrupt_says_that_the_same_command_continues(finished, small):
+    process = start("run", small, "--device", "cpu", cwd=small.parent)
+    while not list(small.parent.glob("runs/small/replicates/*/SHA256SUMS")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    workers = descendants(process.pid)
+    interrupt(process)
+    said, complained = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command continues: kdstats run" in complained and "Traceback" not in said + complained
+    assert not [pid for pid in workers if alive(pid)]
+
+
+def test_damage_is_named_and_mended(finished, tmp_path):
+    (tmp_path / "small.yaml").write_text(SMALL)
+    link = ("--store", finished[0] / "runs" / "small" / "replicates")
+    assert kdstats("train", "small.yaml", *link, cwd=tmp_path).returncode == 0  # all from the store: nothing trains
+    run = tmp_path / "runs" / "small"
+    expected = predictions(run)
+    victims = sorted(run.glob("replicates/*/predictions.safetensors"))[:2]
+    for victim, content in zip(victims, (victims[0].read_bytes()[:100], b"\0" * 5000), strict=True):
+        victim.unlink()  # a hard link: the store keeps its own
+        victim.write_bytes(content)
+    refused = kdstats("test", run, cwd=tmp_path)
+    assert refused.returncode == 2 and str(victims[0].parent.name) in refused.stderr
+    assert "truncated or altered" in refused.stderr and "Traceback" not in refused.stderr
+    assert "damaged" in kdstats("status", run, cwd=tmp_path).stdout
+    mended = kdstats("train", "small.yaml", "--device", "cpu", cwd=tmp_path)
+    assert mended.returncode == 0, mended.stderr
+    assert all(victim.parent.name in mended.stdout for victim in victims) and "training 2 of 90" in mended.stdout
+    assert predictions(run) == expected
+
+
+def test_two_processes_on_one_run_directory_train_nothing_twice(finished, small):
+    processes = [start("run", small, "--workers", "1", "--device", "cpu", cwd=small.parent) for _ in range(2)]
+    for process in processes:
+        _, complained = process.communicate(timeout=240)
+        assert process.returncode == 0, complained
+    run = small.parent / "runs" / "small"
+    assert predictions(run) == predictions(finished[0] / "runs" / "small")
+    assert len(pd.read_csv(run / "verdicts.csv")) == 4
+
+
+def test_amendments_are_recorded_and_marked(finished, tmp_path):
+    (tmp_path / "small.yaml").write_text(SMALL)
+    link = ("--store", finished[0] / "runs" / "small" / "replicates")
+    assert kdstats("run", "small.yaml", *link, cwd=tmp_path).returncode == 0
+    before = pd.read_csv(tmp_path / "runs" / "small" / "verdicts.csv")
+    late = "  - {name: late, metric: accuracy, arm: kd, control: siddo, direction: two-sided, test: paired-t}\n"
+    (tmp_path / "small.yaml").write_text(SMALL.rstrip("\n") + "\n" + late)
+    done = kdstats("run", "small.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (amendment,) = json.loads((tmp_path / "runs" / "small" / "amendments.json").read_text())
+    assert amendment["added"]["hypotheses"] == ["late[alpha=0.5]", "late[alpha=0.9]"]
+    assert amendment["replicates_existed"] and amendment["scores_existed"]
+    after = pd.read_csv(tmp_path / "runs" / "small" / "verdicts.csv")
+    assert (after["declared"][:4] == "before training").all()
+    assert (after["declared"][4:] == "after training: hypothesis").all()
+    assert (before["p_adjusted"] == after["p_adjusted"][:4]).all()  # the declared family is as it was
+    assert "declared after training" in (tmp_path / "reports" / "small" / "index.html").read_text()
+    for change, said in [
+        (("level", "level: 0.04\nname: small"), "level was 0.05, is 0.04"),
+        (("epochs: 6", "epochs: 7"), "recipe.epochs was 6, is 7"),
+        (("train: 100", "train: 101"), "dataset.train was 100, is 101"),
+        (("seeds: 6", "seeds: 4"), "teacher.seeds"),
+    ]:
+        text = SMALL.replace("name: small", change[1]) if change[0] == "level" else SMALL.replace(*change)
+        (tmp_path / "small.yaml").write_text(text)
+        refused = kdstats("run", "small.yaml", cwd=tmp_path)
+        assert refused.returncode == 2 and said in refused.stderr, refused.stderr
+        assert "another protocol" in refused.stderr
+
+
+def test_the_frozen_protocol_cannot_be_edited(finished, tmp_path):
+    (tmp_path / "small.yaml").write_text(SMALL)
+    link = ("--store", finished[0] / "runs" / "small" / "replicates")
+    assert kdstats("train", "small.yaml", *link, cwd=tmp_path).returncode == 0
+    frozen = tmp_path / "runs" / "small" / "protocol.yaml"
+    frozen.write_text(frozen.read_text().replace("direction: greater", "direction: less"))
+    refused = kdstats("report", "runs/small", cwd=tmp_path)
+    assert refused.returncode == 2 and "was changed after it was frozen" in refused.stderr
+
+
+def test_training_that_diverges_is_counted_and_supports_nothing(tmp_path):
+    text = SMALL.replace("kd: {alpha: [0.5, 0.9], temperature: 4}", "kd: {alpha: 0.5, temperature: 1.0e-30}", 1)
+    text = text.replace("alpha: [0.5, 0.9]", "alpha: 0.5").replace("  kd-other: {alpha: 0.5, temperature: 4}\n", "")
+    text = text[: text.index("  - {name: errors")].replace("[siddo, rcd]", "siddo")
+    (tmp_path / "small.yaml").write_text(text)
+    done = kdstats("run", "small.yaml", "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs" / "small"
+    failures = pd.read_csv(run / "failures.csv")
+    assert len(failures) == 12 and set(failures["arm"]) == {"kd"} and (failures["step"] >= 1).all()
+    verdicts = pd.read_csv(run / "verdicts.csv")
+    assert list(verdicts["verdict"]) == ["inconclusive"]
+    assert "12" in (tmp_path / "reports" / "small" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("alpha: [0.5, 0.9], temperature: 4}\n  kd-other", "alpha: [0.5, 1.5], temperature: 4}\n  kd-other"), "1.5"),
+        (("temperature: 4}\n  kd-other", "temperature: 0}\n  kd-other"), "temperature"),
+        (("model: mlp, seeds: 6", "model: mlpp, seeds: 6"), "mlp"),
+        (("model: mlp, seeds: 6", "model: mlp, seeds: 0"), "seeds"),
+        (("metric: agreement", "metric: agrement"), "agreement"),
+        (("arm: kd, controls: [siddo, rcd]", "arm: kdd, controls: [siddo, rcd]"), "kd"),
+        (("arm: kd, controls: [siddo, rcd]", "arm: kd, controls: [kd]"), "control is another arm"),
+        (("name: digits", "name: digitz"), "digits"),
+        (("batch_size: 25", "batch_size: 101"), "more than the 100 training images"),
+        (("name: digits, train: 100", "name: digits, train: 5000"), "5000"),
+        (("seeds: 6", "seeds: 4"), "out of reach; what would do: 6 teachers"),
+        (("recipe:", "recipie:"), "recipe"),
+    ],
+)
+def test_a_mistake_in_the_protocol_is_a_sentence(tmp_path, change, said):
+    assert change[0] in SMALL
+    (tmp_path / "bad.yaml").write_text(SMALL.replace(*change))
+    refused = kdstats("plan", "bad.yaml", cwd=tmp_path)
+    assert refused.returncode == 2 and said in refused.stderr and "Traceback" not in refused.stderr
+    assert "bad.yaml" in refused.stderr or "hypothesis" in refused.stderr or "dataset" in refused.stderr
+
+
+def test_files_that_are_not_there(tmp_path):
+    for command in (["run", "no.yaml"], ["plan", "no.yaml"], ["status", "no"], ["report", "no"], ["test", "no.csv"]):
+        refused = kdstats(*command, cwd=tmp_path)
+        assert refused.returncode == 2 and "no" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_cuda_where_there_is_none(small):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    refused = kdstats("run", small, "--device", "cuda", cwd=small.parent)
+    assert refused.returncode == 2 and "--device cuda" in refused.stderr and "available: cpu" in refused.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that cannot be written")
+def test_a_run_directory_that_cannot_be_made(small):
+    refused = kdstats("run", small, "--run-dir", "/dev/full/run", cwd=small.parent)
+    assert refused.returncode == 2 and "cannot be written" in refused.stderr and "Traceback" not in refused.stderr
