@@ -358,9 +358,13 @@ def _copying(results: Results, control: Point) -> float | None:
     return (1 - wrong) / (1 - right) if right < 1 else None
 
 
+BESIDE = ((-6, 3, "right"), (6, -8, "left"), (0, -13, "center"), (6, 3, "left"))  # where an arm's points are named
+
+
 def _clouds(ax: Axes, results: Results, values: Mapping[Point, NDArray[np.float64]]) -> dict[str, Any]:
     """Each pair faint, each point's mean large and named by its setting; returns the legend's handles by label."""
     colour, marker = colours(results), markers(results)
+    swept = list(dict.fromkeys(point.arm for point in values if point.setting))
     handles: dict[str, Any] = {}
     for point, pairs in values.items():
         own, placebo = colour[point.arm], point.kind == "rcd"
@@ -374,10 +378,10 @@ def _clouds(ax: Axes, results: Results, values: Mapping[Point, NDArray[np.float6
         handles.setdefault(f"{point.arm} (placebo)" if placebo else point.arm, dot)
         if point.setting:
             text = f"{point.sweep:g}" if point.sweep is not None and not point.rest else point.setting
-            across, up = ((6, 2), (6, -8), (-6, 2), (-6, -8))[list(colour).index(point.arm) % 4]
+            across, up, side = BESIDE[swept.index(point.arm) % len(BESIDE)]
             ax.annotate(
-                text, pairs.mean(axis=0), xytext=(across, up), textcoords="offset points",
-                ha="left" if across > 0 else "right", fontsize="small", zorder=7,
+                text, pairs.mean(axis=0), xytext=(across, up), textcoords="offset points", ha=side, fontsize="small",
+                zorder=7,
             )  # fmt: skip
     return handles
 

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
@@ -87,7 +88,7 @@ LATEX = str.maketrans(
         "²": "$^2$", "†": r"$^\dagger$", "‡": r"$^\ddagger$", "₁": "$_1$", "₀": "$_0$",
     }
 )  # fmt: skip
-WIDTH = 96  # characters of a line at \footnotesize on a page 6.9 in wide
+WIDTH = 108  # characters of a line at \footnotesize on a page 6.9 in wide
 SENTENCE = 46  # characters that a column of sentences is given
 LONG = 45  # lines from which a table breaks over pages
 
@@ -113,7 +114,7 @@ def _float(caption: str, body: str) -> str:
 
 def panels(table: Table) -> list[list[str]]:
     """The columns of each panel: the stub that names the rows, and as many others as fit."""
-    width = {column: max([len(column), *map(len, table.shown[column])]) + 2 for column in table.shown}
+    width = {c: max(map(len, [*_heading(table, c), *table.shown[c]])) + 2 for c in table.shown}
     width |= {column: min(width[column], SENTENCE) for column in table.prose if column in width}
     stub, rest = list(table.shown)[: table.stub], list(table.shown)[table.stub :]
     parts: list[list[str]] = [[]]
@@ -122,6 +123,12 @@ def panels(table: Table) -> list[list[str]]:
             parts.append([])
         parts[-1].append(column)
     return [[*stub, *part] for part in parts]
+
+
+def _heading(table: Table, column: str) -> list[str]:
+    """The lines of a heading: one, or as many as keep it about as narrow as its cells."""
+    room = max([12, *map(len, table.shown[column])])
+    return textwrap.wrap(column, room, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _lines(table: Table, columns: Sequence[str]) -> int:
@@ -134,12 +141,12 @@ def _lines(table: Table, columns: Sequence[str]) -> int:
 
 
 def _tabular(table: Table, columns: Sequence[str]) -> str:
-    rows = [r"\toprule", _tex_head(columns), r"\midrule", *_tex_rows(table, columns), r"\bottomrule"]
+    rows = [r"\toprule", _tex_head(table, columns), r"\midrule", *_tex_rows(table, columns), r"\bottomrule"]
     return "\n".join([rf"\begin{{tabular}}{_tex_kinds(table, columns)}", *rows, r"\end{tabular}"])
 
 
 def _longtable(table: Table, columns: Sequence[str], caption: str) -> str:
-    head = [r"\toprule", _tex_head(columns), r"\midrule"]
+    head = [r"\toprule", _tex_head(table, columns), r"\midrule"]
     first = [caption, *head, r"\endfirsthead"] if caption else []  # else the caption would be on every page
     rows = [*first, *head, r"\endhead", *_tex_rows(table, columns), r"\bottomrule"]
     return "\n".join([rf"\begin{{longtable}}{_tex_kinds(table, columns)}", *rows, r"\end{longtable}"])
@@ -150,8 +157,14 @@ def _tex_kinds(table: Table, columns: Sequence[str]) -> str:
     return f"{{@{{}}{''.join(kinds)}@{{}}}}"
 
 
-def _tex_head(columns: Sequence[str]) -> str:
-    return " & ".join(map(_tex, columns)) + r" \\"
+def _tex_head(table: Table, columns: Sequence[str]) -> str:
+    cells = []
+    for column in columns:
+        lines = [_tex(line) for line in _heading(table, column)]
+        kind = "@{}r@{}" if column in table.numeric else "@{}l@{}"
+        stack = [rf"\begin{{tabular}}[b]{{{kind}}}", r" \\ ".join(lines), r"\end{tabular}"]
+        cells.append(lines[0] if len(lines) == 1 else "".join(stack))
+    return " & ".join(cells) + r" \\"
 
 
 def _tex_rows(table: Table, columns: Sequence[str]) -> Iterator[str]:

@@ -1,0 +1,113 @@
+"""Replicates, seeds and attainable p-values: worked by hand from methods section 4."""
+
+import pytest
+from statsmodels.stats.multitest import multipletests
+
+from kdstats.documents import read_document, validated
+from kdstats.errors import UserError
+from kdstats.plan import attainable, clusters, make_plan, partners, replicates, smallest_adjusted, smallest_p
+from kdstats.protocol import Protocol
+
+TEXT = """
+name: p
+dataset: digits
+teacher: {{model: mlp, seeds: {teachers}}}
+student: {{model: mlp, seeds: {students}}}
+{more}
+arms:
+  siddo:
+  kd: {{alpha: [0.1, 0.9], temperature: 4}}
+  kd-other: {{alpha: [0.1, 0.9], temperature: 4}}
+hypotheses:
+  - {{metric: agreement, arm: kd, control: {control}, direction: {direction}, scope: {scope}, test: {test}}}
+"""
+
+
+def protocol(tmp_path, teachers=10, students=2, control="siddo", direction="greater", scope="recipe", test="sign-flip", more=""):
+    file = tmp_path / "p.yaml"
+    file.write_text(TEXT.format(**{k: v for k, v in locals().items() if k not in ("tmp_path", "file")}))
+    return validated(Protocol, read_document(file))
+
+
+def test_teachers_come_first_and_every_student_knows_its_own(tmp_path):
+    made = replicates(protocol(tmp_path, teachers=4), "data")
+    assert [r.role for r in made[:4]] == ["teacher"] * 4 and len(made) == 4 + 4 * 2 * 5
+    ids = {r.teacher: r.id for r in made[:4]}
+    assert len({r.id for r in made}) == len(made)
+    for r in made[4:]:
+        assert r.own == ids[r.teacher]
+        assert r.other == (ids[r.teacher ^ 1] if r.kind == "kd-other" else None)
+
+
+def test_ids_depend_on_what_determines_the_numbers_alone(tmp_path):
+    base = protocol(tmp_path)
+    ids = [r.id for r in replicates(base, "data")]
+    assert ids != [r.id for r in replicates(base, "other data")]
+    renamed = base.model_copy(update={"name": "q", "level": 0.01})
+    assert ids == [r.id for r in replicates(renamed, "data")]
+    for update in ({"seed": 1}, {"recipe": base.recipe.model_copy(update={"epochs": 1})}):
+        assert not set(ids) & {r.id for r in replicates(base.model_copy(update=update), "data")}
+    more = protocol(tmp_path, teachers=12, students=3)
+    assert set(ids) <= {r.id for r in replicates(more, "data")}
+
+
+def test_teachers_are_swapped_in_disjoint_pairs(tmp_path):
+    p = protocol(tmp_path, teachers="[7, 3, 11, 5]")
+    assert partners(p) == {7: 3, 3: 7, 11: 5, 5: 11}
+    assert clusters(p) == {7: 7, 3: 7, 11: 11, 5: 11}
+
+
+@pytest.mark.parametrize(
+    ("test", "direction", "n", "p"),
+    [
+        ("sign-flip", "greater", 10, 1 / 1024),
+        ("wilcoxon", "less", 3, 1 / 8),
+        ("sign-flip", "two-sided", 5, 1 / 16),
+        ("sign-flip", "greater", 1, 1.0),
+        ("paired-t", "greater", 2, 0.0),
+        ("two-way-t", "two-sided", 1, 1.0),
+    ],
+)
+def test_smallest_p(test, direction, n, p):
+    assert smallest_p(test, direction, n) == p
+
+
+@pytest.mark.parametrize("correction", ["holm", "bh", "by"])
+def test_adjusted_floors_are_statsmodels(correction):
+    floors = [2**-10, 0.0, 2**-5, 2**-5, 2**-4, 0.5]
+    method = {"holm": "holm", "bh": "fdr_bh", "by": "fdr_by"}[correction]
+    assert smallest_adjusted(floors, correction) == pytest.approx(list(multipletests(floors, method=method)[1]), abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "units", "smallest", "adjusted"),
+    [
+        ({}, 10, 2**-10, 2 * 2**-10),  # teachers are the units; two points, Holm
+        ({"control": "kd-other", "more": "level: 0.1"}, 5, 2**-5, 2 * 2**-5),  # pairs of teachers are
+        ({"scope": "these"}, 20, 2**-20, 2 * 2**-20),
+        ({"scope": "each", "students": 10}, 10, 2**-10, 20 * 2**-10),  # one claim a teacher
+        ({"direction": "two-sided"}, 10, 2**-9, 2 * 2**-9),
+        ({"test": "paired-t"}, 10, 0.0, 0.0),
+        ({"more": "correction: bh"}, 10, 2**-10, 2**-10),
+    ],
+)
+def test_attainable_by_hand(tmp_path, arguments, units, smallest, adjusted):
+    for floor in attainable(protocol(tmp_path, **arguments)):
+        assert (floor.units, floor.smallest_p, floor.smallest_adjusted) == (units, smallest, pytest.approx(adjusted))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"teachers": 4}, "what would do: 6 teachers"),  # 2 · 2⁻⁴ = .125, 2 · 2⁻⁶ = .031; an odd number has no pairs
+        ({"control": "kd-other"}, "5 pairs of teachers cannot get below p = 0.0312, 0.0625 after holm"),
+        ({"scope": "each", "students": 4}, "students a teacher"),  # 20 · 2⁻⁴; 9 students: 20 · 2⁻⁹ = .039
+        ({"scope": "each", "students": 4}, "9 student seeds"),
+        ({"scope": "these", "students": 1, "test": "paired-t"}, "2 student seeds"),  # nothing varies within a teacher
+        ({"teachers": 4, "more": "level: 0.001"}, "level 0.001 is out of reach; what would do: 12 teachers"),
+    ],
+)
+def test_what_cannot_be_reached_is_refused_with_what_would_do(tmp_path, arguments, said):
+    with pytest.raises(UserError) as error:
+        make_plan(protocol(tmp_path, **arguments), "data")
+    assert said in str(error.value)
