@@ -64,10 +64,14 @@ def read_networks(run: Path, plan: Plan) -> Networks:
             f"{run}: {len(absent)} of {len(plan.replicates)} replicates are not trained yet, the first {absent[0]};"
             " `kdstats run PROTOCOL` trains what is missing"
         )
-    try:
-        stored = {replicate.id: read_replicate(root, replicate.id) for replicate in plan.replicates}
-    except Damaged as damage:
-        raise UserError(f"{damage}; `kdstats run PROTOCOL` trains it again") from None
+    stored, damaged = {}, []
+    for replicate in plan.replicates:
+        try:
+            stored[replicate.id] = read_replicate(root, replicate.id)
+        except Damaged as damage:
+            damaged.append(str(damage))
+    if damaged:
+        raise UserError("\n".join([*damaged, "`kdstats run PROTOCOL` trains what is damaged again"]))
     labels = next(iter(stored.values())).labels
     for id, one in stored.items():
         if not np.array_equal(one.labels, labels):

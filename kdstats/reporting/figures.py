@@ -126,18 +126,19 @@ def slopes(results: Results) -> Drawing:
     drawn = panels[:PANELS]
     columns = min(6, len(drawn))
     lines = math.ceil(len(drawn) / columns)
-    figure = Figure(figsize=(max(COLUMN, PAGE * columns / 6), 0.25 + 1.8 * lines), layout="constrained")
+    figure = Figure(figsize=(COLUMN if columns < 4 else PAGE, 0.25 + 1.8 * lines), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False)
-    first: dict[str, Axes] = {}
+    first: dict[tuple[str, str], Axes] = {}
     for i, (ax, ((metric, *key), pairs)) in enumerate(zip(grid.flat, drawn, strict=False)):
         _slope(ax, pairs, results.points[key[2], key[3]], results.points[key[0], key[1]])
-        if i % columns == 0 or metric not in first:
+        alike = (metric, key[2])  # panels against one control share their axis
+        if i % columns == 0 or alike not in first:
             ax.set_ylabel(_wrapped(metric_label(metric), 24))
         else:
             ax.tick_params(labelleft=False)
-        if metric in first:
-            ax.sharey(first[metric])
-        first.setdefault(metric, ax)
+        if alike in first:
+            ax.sharey(first[alike])
+        first.setdefault(alike, ax)
     for ax in first.values():
         ax.autoscale(axis="y")
         ax.yaxis.set_major_locator(MaxNLocator(4))
@@ -193,20 +194,22 @@ def _wrapped(text: str, width: int) -> str:
 # Estimates -------------------------------------------------------------------------------------------------------
 
 
-FACET = ("metric", "estimator", "scope_teachers", "scope_examples")
+FACET = ("metric", "estimator", "control", "scope_teachers", "scope_examples")
 
 
 def estimates(results: Results) -> Drawing:
-    """Estimates with intervals by the swept parameter, one panel a metric and scope that hypotheses speak of."""
+    """Estimates with intervals by the swept parameter, one panel a metric, control and scope that is declared."""
     title = "Estimates with intervals"
     rows = results.contrasts[results.contrasts["estimate"].notna()]
     declared = rows[rows["kind"] == "confirmatory"]
     facets = list(dict.fromkeys(declared[list(FACET)].itertuples(index=False, name=None)))
     if not facets:
         return Drawing(title, "No estimates: the protocol declares no hypothesis, or none could be estimated.")
-    panels = [_shown(results, records(rows), facet) for facet in facets]
+    found = [_shown(results, records(rows), facet) for facet in facets]
+    panels = [_near(panel) for panel in found]
+    beyond = sum(map(len, found)) - sum(map(len, panels))
     series = list(dict.fromkeys(row["series"] for panel in panels for row in panel))
-    columns = 2 if len(facets) == 4 else min(3, len(facets))
+    columns = 2 if len(facets) in (2, 4) else min(3, len(facets))
     lines = math.ceil(len(facets) / columns)
     figure = Figure(figsize=(COLUMN if columns == 1 else PAGE, 0.5 + 2.1 * lines), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False)
@@ -215,20 +218,20 @@ def estimates(results: Results) -> Drawing:
     handles: dict[tuple[str, str, bool], Any] = {}
     for ax, facet, panel in zip(grid.flat, facets, panels, strict=False):
         handles = _forest(ax, results, panel, shapes, colour) | handles
-        metric, estimator, teachers, examples = facet
+        metric, estimator, control, teachers, examples = facet
         label = metric_label(metric, estimator)
         if metric != ASYMMETRY:
             label = f"Difference in {label[0].lower() if label[1].islower() else label[0]}{label[1:]}"
         ax.set_ylabel(_wrapped(label, 30))
         about = scope_words({"scope_teachers": teachers, "scope_examples": examples})
-        ax.set_title(_wrapped(about, 34), fontsize="small", color=GREY)
+        ax.set_title(f"against {_wrapped(control, 20)}\n{_wrapped(about, 34)}", fontsize="small", color=GREY)
     for ax in list(grid.flat)[len(facets) :]:
         ax.remove()
     ordered = [name for name in series if name in handles]
     labels = [f"{arm} − {control}{'' if filled else ' (exploratory)'}" for arm, control, filled in ordered]
     columns = min(len(labels), 2 if columns == 1 else 3)
     _legend(figure, [handles[name] for name in ordered], labels, loc="outside lower center", ncols=columns)
-    return Drawing(title, _estimate_caption([row for panel in panels for row in panel]), figure)
+    return Drawing(title, _estimate_caption([row for panel in panels for row in panel], beyond), figure)
 
 
 def _shown(results: Results, rows: Sequence[Row], facet: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -242,6 +245,13 @@ def _shown(results: Results, rows: Sequence[Row], facet: tuple[str, ...]) -> lis
             key = (arm, control, None if pd.isna(row["teacher"]) else row["teacher"])
             found.setdefault(key, {**row, "series": (arm.series, control.series, declared), "slot": arm.sweep})
     return list(found.values())
+
+
+def _near(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the exploratory rows so far off that the declared ones could not be read beside them."""
+    low, high = _limits([row for row in rows if row["kind"] == "confirmatory"])
+    room = high - low
+    return [row for row in rows if row["kind"] == "confirmatory" or low - room <= row["estimate"] <= high + room]
 
 
 def _forest(
@@ -280,8 +290,8 @@ def _forest(
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
-    """Where an unbounded interval is cut: the room of the finite ends, and a tenth."""
-    ends = np.array([[row["estimate"], row["ci_low"], row["ci_high"]] for row in rows])
+    """Where an unbounded interval is cut: the room of the finite ends and margins, and a tenth."""
+    ends = np.array([[row["estimate"], row["ci_low"], row["ci_high"], row["margin"], -row["margin"]] for row in rows])
     ends = np.append(ends[np.isfinite(ends)], 0.0)
     room = float(np.ptp(ends)) or 1.0
     return float(ends.min()) - 0.1 * room, float(ends.max()) + 0.1 * room
@@ -291,7 +301,7 @@ def _endless(row: Row) -> bool:
     return math.isinf(row["ci_low"]) or math.isinf(row["ci_high"])
 
 
-def _estimate_caption(rows: Sequence[Row]) -> str:
+def _estimate_caption(rows: Sequence[Row], beyond: int) -> str:
     levels = listed([f"{100 * level:g} %" for level in sorted({row["ci_level"] for row in rows})], " or ")
     hollow = ", hollow where not" if any(row["kind"] == "exploratory" for row in rows) else ""
     sentences = [
@@ -302,6 +312,8 @@ def _estimate_caption(rows: Sequence[Row]) -> str:
         sentences.append("The grey band is the margin within which the protocol calls a difference negligible.")
     if any(map(_endless, rows)):
         sentences.append("Intervals that reach the frame have no end.")
+    if beyond:
+        sentences.append(f"{plural(beyond, 'exploratory row')} far off the declared ones: in the tables alone.")
     if any(row["declared"].startswith("after training") for row in rows):
         sentences.append(f"Some rows were {LATE}; the tables mark them.")
     return " ".join(sentences)

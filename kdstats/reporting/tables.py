@@ -436,9 +436,12 @@ def _difference(points: Mapping[tuple[str, str], Point], row: Row) -> str:
 
 
 def _note(row: Row) -> str:
+    return "; ".join(filter(None, (row["note"], _failed(row))))
+
+
+def _failed(row: Row) -> str:
     arm, control = row["n_failed_arm"], row["n_failed_control"]
-    failed = f"{arm} of the arm's and {control} of the control's replicates failed" if arm + control else ""
-    return "; ".join(filter(None, (row["note"], failed)))
+    return f"{arm} of the arm's and {control} of the control's replicates failed" if arm + control else ""
 
 
 def contrasts(results: Results) -> Table:
@@ -514,7 +517,7 @@ def asymmetry(results: Results) -> Table:
 
 def _care(row: Row) -> str:
     label = COPYING if row["estimator"] != "headroom" else ACCURACY
-    return row["note"] if label in row["note"] else "; ".join(filter(None, (label, row["note"])))
+    return "; ".join(filter(None, (label, _failed(row))))
 
 
 # Transfers -------------------------------------------------------------------------------------------------------

@@ -256,8 +256,8 @@ def _from_tail(tail: Array, two_sided: bool) -> Array:
 @lru_cache(maxsize=_ENUMERATED)
 def _signs(n: int) -> Array:
     """All sign vectors, (n, 2ⁿ)."""
-    signs: Array = 1.0 - 2.0 * (np.arange(2**n) >> np.arange(n)[:, None] & 1)
-    return signs
+    negative = np.arange(2**n) >> np.arange(n)[:, None] & 1
+    return np.where(negative == 1, -1.0, 1.0)
 
 
 def _enumerated(rows: Array, two_sided: bool) -> Array:

@@ -81,15 +81,24 @@ def test_slopes_have_one_line_a_pair(drawings):
 
 
 def test_estimates_show_the_declared_rows_and_their_intervals(drawings, digits):
-    ax = drawings["estimates"].figure.axes[0]  # agreement on this test set
+    ax = drawings["estimates"].figure.axes[0]  # agreement against siddo, on this test set
     rows = digits.contrasts[(digits.contrasts["metric"] == "agreement") & (digits.contrasts["kind"] == "confirmatory")]
-    rows = rows[rows["scope_examples"] == "this test set"]
+    rows = rows[(rows["scope_examples"] == "this test set") & (rows["control"] == "siddo")]
+    assert len(rows) == 3
     drawn = {round(float(line.get_ydata()[0]), 12) for line in ax.lines if len(line.get_ydata()) == 1}
     assert {round(value, 12) for value in rows["estimate"]} <= drawn
     ends = {tuple(np.round(line.get_ydata(), 12)) for line in ax.lines if len(line.get_ydata()) == 2}
     assert {tuple(np.round(interval, 12)) for interval in rows[["ci_low", "ci_high"]].to_numpy()} <= ends
     assert "95 %" in drawings["estimates"].caption
     assert "negligible" in drawings["estimates"].caption
+
+
+def test_far_off_exploratory_rows_leave_the_declared_ones_readable(digits):
+    far = (digits.contrasts["kind"] == "exploratory") & (digits.contrasts["arm"] == "rcd")
+    contrasts = digits.contrasts.assign(estimate=digits.contrasts["estimate"].where(~far, -0.9))
+    drawing = draw("estimates", replace(digits, contrasts=contrasts))
+    assert min(ax.get_ylim()[0] for ax in drawing.figure.axes) > -0.1
+    assert "6 exploratory rows far off the declared ones: in the tables alone." in drawing.caption
 
 
 def test_endless_intervals_reach_the_frame_and_the_caption_says_so(digits):
