@@ -348,7 +348,8 @@ def sentence(verdict: Mapping[str, Any], row: Mapping[str, Any], family_size: in
     verdict : the row of the verdicts table
     row : the contrast that decided: the control with the largest p, or the one that refuted
     """
-    label = METRICS[row["metric"]].label if row["metric"] in METRICS else "The asymmetry h"
+    metric = row["metric"]
+    label = "The asymmetry h" if metric == ASYMMETRY else METRICS[metric].label if metric in METRICS else metric
     arm, control = named(row["arm"], row["arm_params"]), named(row["control"], row["control_params"])
     if row["n_units"] < 2:
         return f"{label} of {arm} minus {control}: not measurable ({row['note']})."

@@ -23,7 +23,9 @@ hypotheses:
 """
 
 
-def protocol(tmp_path, teachers=10, students=2, control="siddo", direction="greater", scope="recipe", test="sign-flip", more=""):
+def protocol(
+    tmp_path, teachers=10, students=2, control="siddo", direction="greater", scope="recipe", test="sign-flip", more=""
+):
     file = tmp_path / "p.yaml"
     file.write_text(TEXT.format(**{k: v for k, v in locals().items() if k not in ("tmp_path", "file")}))
     return validated(Protocol, read_document(file))
@@ -76,7 +78,9 @@ def test_smallest_p(test, direction, n, p):
 def test_adjusted_floors_are_statsmodels(correction):
     floors = [2**-10, 0.0, 2**-5, 2**-5, 2**-4, 0.5]
     method = {"holm": "holm", "bh": "fdr_bh", "by": "fdr_by"}[correction]
-    assert smallest_adjusted(floors, correction) == pytest.approx(list(multipletests(floors, method=method)[1]), abs=1e-15)
+    assert smallest_adjusted(floors, correction) == pytest.approx(
+        list(multipletests(floors, method=method)[1]), abs=1e-15
+    )
 
 
 @pytest.mark.parametrize(

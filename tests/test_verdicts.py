@@ -47,7 +47,9 @@ def test_one_control_by_hand():
     (row,) = found.to_dict("records")
     assert (row["verdict"], row["p_value"], row["p_adjusted"]) == ("supported", 1 / 64, 1 / 64)
     assert row["estimate"] == pytest.approx(0.035) and row["n_units"] == 6
-    assert contrasts.loc[0, "p_reverse"] == 1.0 and contrasts.loc[0, "sem"] == pytest.approx(np.std(UP, ddof=1) / 6**0.5)
+    assert contrasts.loc[0, "p_reverse"] == 1.0 and contrasts.loc[0, "sem"] == pytest.approx(
+        np.std(UP, ddof=1) / 6**0.5
+    )
 
 
 def test_the_largest_p_over_the_controls_decides():
@@ -127,14 +129,17 @@ def test_scopes_have_their_own_units():
     each, verdict = judge(evidence(values), [claim(scope_teachers="each")], 0.05, "holm")
     assert (recipe.loc[0, "n_units"], these.loc[0, "n_units"], len(each), each.loc[0, "n_units"]) == (6, 24, 6, 4)
     assert recipe.loc[0, "df"] == 5 and these.loc[0, "df"] == 18 and each.loc[0, "df"] == 3
-    assert recipe.loc[0, "estimate"] == pytest.approx(these.loc[0, "estimate"]) == pytest.approx(each["estimate"].mean())
+    assert (
+        recipe.loc[0, "estimate"] == pytest.approx(these.loc[0, "estimate"]) == pytest.approx(each["estimate"].mean())
+    )
     means = (values["kd"] - 0.9).mean(1)
     assert recipe.loc[0, "sem"] == pytest.approx(means.std(ddof=1) / 6**0.5)
     assert [verdict.loc[t, "hypothesis"] for t in (0, 5)] == ["h[teacher=0]", "h[teacher=5]"]
     assert "teacher 5 alone (4 students)" in verdict.loc[5, "sentence"]
-    assert "these 6 teachers (24 students), on this test set" in judge(
-        evidence(values), [claim(scope_teachers="these")], 0.05, "holm"
-    )[1].loc[0, "sentence"]
+    assert (
+        "these 6 teachers (24 students), on this test set"
+        in judge(evidence(values), [claim(scope_teachers="these")], 0.05, "holm")[1].loc[0, "sentence"]
+    )
 
 
 def test_pairs_of_teachers_are_the_units_against_kd_other():
@@ -197,7 +202,11 @@ def test_new_examples_widen_the_interval_of_a_difference_that_some_examples_make
     rng = np.random.default_rng(0)
     hit = np.zeros(100)
     hit[:3] = 1.0
-    rows = {(arm, t): (hit if arm == "kd" else np.zeros(100)) + rng.normal(0, 1e-3, 100) for arm in ("kd", "ce") for t in range(6)}
+    rows = {
+        (arm, t): (hit if arm == "kd" else np.zeros(100)) + rng.normal(0, 1e-3, 100)
+        for arm in ("kd", "ce")
+        for t in range(6)
+    }
     values = {arm: [rows[arm, t].mean() for t in range(6)] for arm in ("kd", "ce")}
 
     def per_example(metric, keys):
@@ -219,7 +228,9 @@ def test_exploratory_rows_bear_no_verdict_and_descriptive_ones_no_p():
     ])  # fmt: skip
     e = Evidence(scores, tuple((t, 0) for t in range(6)))
     asked = [verdicts.Comparison("agreement", KD, CE)]
-    asked += [verdicts.Comparison("asymmetry", KD, CE, test="paired-t", estimator=x) for x in ("headroom", "raw", "log_odds")]
+    asked += [
+        verdicts.Comparison("asymmetry", KD, CE, test="paired-t", estimator=x) for x in ("headroom", "raw", "log_odds")
+    ]
     rows = explore(e, asked, 0.05, "holm")
     assert rows["kind"].tolist() == ["exploratory"] + ["descriptive"] * 3 and set(rows["verdict"]) == {""}
     assert rows.loc[0, "p_adjusted"] == 2 / 64 and rows.loc[1:, "p_value"].isna().all()

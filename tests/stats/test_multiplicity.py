@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdstats.stats import adjust
@@ -24,6 +24,7 @@ def test_adjust_agrees_with_r(method, expected):
     assert adjust(P, method) == pytest.approx(expected, rel=1e-12)
 
 
+@settings(max_examples=30, deadline=None)  # statsmodels collects garbage at each Holm
 @given(families, methods)
 def test_adjusted_p_values_are_larger_and_keep_their_order(p, method):
     adjusted = adjust(p, method)
@@ -32,6 +33,7 @@ def test_adjusted_p_values_are_larger_and_keep_their_order(p, method):
     assert adjust(p[::-1], method)[::-1] == pytest.approx(adjusted)
 
 
+@settings(max_examples=30, deadline=None)  # statsmodels collects garbage at each Holm
 @given(families, st.sampled_from([0.01, 0.05, 0.2]))
 def test_holm_rejects_what_its_steps_reject(p, level):
     rejected = 0

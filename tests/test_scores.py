@@ -1,0 +1,128 @@
+"""`kdstats test scores.csv`: tables that others made, flags or a hypotheses file, and mistakes in them."""
+
+import pandas as pd
+import pytest
+
+from tests.conftest import kdstats
+
+ROWS = [
+    {"arm": arm, "seed": seed, "metric": metric, "value": base + step * seed}
+    for metric, shift in (("accuracy", 0.0), ("made-up score", 1.0))
+    for arm, base, step in (("mine", 0.8 + shift, 0.01), ("plain", 0.79 + shift, 0.005))
+    for seed in range(6)
+]
+
+
+def write(folder, rows=ROWS, **columns):
+    pd.DataFrame(rows).assign(**columns).to_csv(folder / "scores.csv", index=False)
+    return folder / "scores.csv"
+
+
+def flags(metric="accuracy"):
+    return ("--arm", "mine", "--control", "plain", "--metric", metric, "--alternative", "greater")
+
+
+def test_flags_on_a_table_without_teachers(tmp_path):
+    write(tmp_path)
+    done = kdstats("test", "scores.csv", *flags(), "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    row = pd.read_csv(tmp_path / "out" / "contrasts.csv").iloc[0]
+    assert row["p_value"] == 2**-6 and row["n_units"] == 6  # six positive differences
+    assert row["estimate"] == pytest.approx(0.01 + 0.005 * 2.5) and row["scope_teachers"] == "these"
+    assert "supported" in done.stdout and "p = 0.0156" in done.stdout
+
+
+def test_metrics_are_anybodys(tmp_path):
+    write(tmp_path)
+    done = kdstats("test", "scores.csv", *flags("made-up score"), "--test", "wilcoxon", cwd=tmp_path)
+    assert done.returncode == 0 and "made-up score of mine minus plain" in done.stdout
+
+
+def test_a_hypotheses_file_with_a_sweep_and_a_family(tmp_path):
+    rows = [
+        {"arm": arm, "alpha": alpha, "seed": seed, "teacher": teacher, "metric": "accuracy", "value": value}
+        for teacher in range(8)
+        for seed in range(2)
+        for arm, alpha, value in (
+            ("kd", 0.1, 0.9 + 0.001 * teacher), ("kd", 0.9, 0.8 + 0.001 * teacher),
+            ("rcd", 0.1, 0.85), ("rcd", 0.9, 0.85), ("ce", None, 0.8),
+        )
+    ]  # fmt: skip
+    write(tmp_path, rows)
+    (tmp_path / "h.yaml").write_text(
+        "- {name: better, metric: accuracy, arm: kd, controls: [ce, rcd], direction: greater}\n"
+    )
+    done = kdstats("test", "scores.csv", "--hypotheses", "h.yaml", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    verdicts = pd.read_csv(tmp_path / "out" / "verdicts.csv")
+    assert verdicts["hypothesis"].tolist() == ["better[alpha=0.1]", "better[alpha=0.9]"]
+    assert verdicts["verdict"].tolist() == ["supported", "refuted"]  # .8 < .85 at alpha .9
+    assert verdicts["n_units"].tolist() == [8, 8] and verdicts["p_value"].tolist()[0] == 2**-8
+    assert verdicts["p_refuted"].tolist()[1] == 2 * 2 * 2**-8  # two controls, two hypotheses
+
+
+def test_scores_of_a_run_give_the_runs_p_values(tmp_path):
+    rows = []
+    for teacher in range(6):
+        for arm, agree in (("kd", 0.95 + 0.001 * teacher), ("kd-other", 0.94)):
+            rows.append({"arm": arm, "teacher": teacher, "seed": 0, "metric": "agreement", "value": agree})
+    write(tmp_path, rows)
+    refused = kdstats(
+        "test", "scores.csv", "--arm", "kd", "--control", "kd-other", "--metric", "agreement", cwd=tmp_path
+    )
+    assert refused.returncode == 2 and "add a column cluster" in refused.stderr
+    write(tmp_path, [row | {"cluster": row["teacher"] // 2} for row in rows])
+    done = kdstats(
+        "test", "scores.csv", "--arm", "kd", "--control", "kd-other", "--metric", "agreement", "--alternative", "greater",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0 and "p = 0.125" in done.stdout and "3 pairs of teachers" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "said"),
+    [
+        ([{"arm": "a", "seed": 0, "value": 1}], {}, "lacks the column(s) metric"),
+        ([*ROWS, ROWS[3]], {}, "scores.csv:26: column seed: '3' is here twice"),
+        (ROWS, {"value": [0.5, "high", *[0.5] * 22]}, "scores.csv:3: column value: 'high' is not a finite number"),
+        (ROWS, {"value": [0.5, None, *[0.5] * 22]}, "scores.csv:3: column value: is not a finite number"),
+        (ROWS, {"value": [float("inf"), *[0.5] * 23]}, "scores.csv:2: column value: 'inf' is not a finite number"),
+        (ROWS, {"seed": [1.5, *range(23)]}, "scores.csv:2: column seed: '1.5' is not a whole number"),
+        (ROWS, {"dataset": ["a", *["b"] * 23]}, "2 values of dataset (a, b)"),
+        ([row for row in ROWS if row["arm"] == "mine"], {}, "is no arm here"),
+        ([row for row in ROWS if row["metric"] != "accuracy"], {}, "has no scores of accuracy"),
+        ([{"arm": "teacher", "seed": 0, "metric": "accuracy", "value": 1}], {}, "no rows of students"),
+    ],
+)
+def test_a_mistake_in_the_table_is_a_sentence_with_its_row(tmp_path, rows, columns, said):
+    write(tmp_path, rows, **columns)
+    refused = kdstats("test", "scores.csv", *flags(), cwd=tmp_path)
+    assert refused.returncode == 2 and said in refused.stderr and "Traceback" not in refused.stderr, refused.stderr
+
+
+def test_seeds_that_do_not_pair_are_not_paired(tmp_path):
+    rows = [row | {"seed": row["seed"] + (100 if row["arm"] == "plain" else 0)} for row in ROWS]
+    write(tmp_path, rows)
+    done = kdstats("test", "scores.csv", *flags(), cwd=tmp_path)
+    assert done.returncode == 0 and "inconclusive" in done.stdout and "not measurable" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("", "no CSV table"), ("a,b\n1,2,3,4\n", "lacks the column"), ("\x00\xff", "no CSV table")]
+)
+def test_a_file_that_is_no_table(tmp_path, content, said):
+    (tmp_path / "scores.csv").write_bytes(content.encode("latin-1"))
+    refused = kdstats("test", "scores.csv", *flags(), cwd=tmp_path)
+    assert refused.returncode == 2 and said in refused.stderr and "Traceback" not in refused.stderr, refused.stderr
+
+
+def test_options_that_do_not_go_together(tmp_path):
+    write(tmp_path)
+    (tmp_path / "h.yaml").write_text("- {metric: accuracy, arm: mine, control: plain, direction: greater}\n")
+    for arguments, said in [
+        (("--arm", "mine"), "needs --arm, --control and --metric, or --hypotheses FILE"),
+        ((*flags(), "--hypotheses", "h.yaml"), "leave out --arm"),
+        (("--arm", "mine", "--control", "mine", "--metric", "accuracy"), "control is another arm"),
+    ]:
+        refused = kdstats("test", "scores.csv", *arguments, cwd=tmp_path)
+        assert refused.returncode == 2 and said in refused.stderr, refused.stderr
