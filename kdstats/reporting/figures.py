@@ -337,7 +337,8 @@ def transfer_plane(results: Results) -> Drawing:
     ax = figure.subplots()
     ax.axhline(0, color=LIGHT, linewidth=0.8, zorder=0)
     ax.axvline(0, color=LIGHT, linewidth=0.8, zorder=0)
-    handles = _clouds(ax, results, {point: frame.to_numpy(float) for point, frame in gains.items()})
+    clouds = {point: frame.to_numpy(float) for point, frame in gains.items()}
+    handles = _clouds(ax, results, clouds)
     controls = {point.label: point for point in (results.control_of(p.arm) for p in gains) if point}
     by_control = {name: _copying(results, control) for name, control in controls.items()}
     drawn = {name: slope for name, slope in by_control.items() if slope is not None}
@@ -354,7 +355,7 @@ def transfer_plane(results: Results) -> Drawing:
     _legend(figure, list(handles.values()), list(handles), loc="outside lower center", ncols=3, columnspacing=1.2)
     caption = (
         f"Agreement with the teacher minus that of {listed(list(controls), ' or ')}, on the images that the teacher"
-        " gets right (Δ⁺) and on those it gets wrong (Δ⁻)." + _cloud_words(results, gains)
+        " gets right (Δ⁺) and on those it gets wrong (Δ⁻)." + _cloud_words(results, clouds)
     )
     if drawn:
         caption += (
@@ -378,7 +379,26 @@ def _clouds(ax: Axes, results: Results, values: Mapping[Point, NDArray[np.float6
     colour, marker = colours(results), markers(results)
     swept = list(dict.fromkeys(point.arm for point in values if point.setting))
     handles: dict[str, Any] = {}
+    low, high, beyond = _focus(values)
+    edge: list[NDArray[Any]] = []
+    for point in beyond:
+        mean = values[point].mean(axis=0)
+        at = np.clip(mean, low + 0.05 * (high - low), high - 0.05 * (high - low))
+        while any((np.abs(at - other) < 0.07 * (high - low)).all() for other in edge):
+            at[1] += 0.08 * (high - low)[1]  # its neighbour's words are there
+        edge.append(at)
+        side = 1 if at[0] < (low[0] + high[0]) / 2 else -1
+        ax.plot(*at[:, None], linestyle="none", marker=marker[point.arm], color=colour[point.arm], markersize=5,
+                markerfacecolor="white", zorder=4)  # fmt: skip
+        ax.annotate(
+            f"{point.label} at ({mean[0]:.2f}, {mean[1]:.2f})", at, xytext=(7 * side, 0), textcoords="offset points",
+            ha="left" if side > 0 else "right", va="center", fontsize="small", color=GREY, zorder=7,
+        )  # fmt: skip
+    ax.set_xlim(low[0], high[0])
+    ax.set_ylim(low[1], high[1])
     for point, pairs in values.items():
+        if point in beyond:
+            continue
         own, placebo = colour[point.arm], point.kind == "rcd"
         common: dict[str, Any] = {"linestyle": "none", "marker": marker[point.arm], "color": own}
         ax.plot(*pairs.T, markersize=2.5, markeredgewidth=0, alpha=0.3, zorder=2, **common)
@@ -398,13 +418,32 @@ def _clouds(ax: Axes, results: Results, values: Mapping[Point, NDArray[np.float6
     return handles
 
 
-def _cloud_words(results: Results, points: Iterable[Point]) -> str:
-    points = list(points)
+def _focus(values: Mapping[Point, NDArray[np.float64]]) -> tuple[NDArray[Any], NDArray[Any], list[Point]]:
+    """Limits that show every arm but a placebo that lies far off: noise may ruin a student, and would flatten the rest."""
+    taught = [pairs for point, pairs in values.items() if point.kind != "rcd"]
+    core = np.concatenate(taught or list(values.values()))
+    low, high = core.min(axis=0), core.max(axis=0)
+    span = np.maximum(high - low, 1e-3)
+    beyond = []
+    for point, pairs in values.items():
+        mean = pairs.mean(axis=0)
+        if (mean < low - span / 2).any() or (mean > high + span / 2).any():
+            beyond.append(point)
+    shown = np.concatenate([pairs for point, pairs in values.items() if point not in beyond])
+    low, high = np.minimum(low, shown.min(axis=0)), np.maximum(high, shown.max(axis=0))
+    margin = 0.08 * np.maximum(high - low, 1e-3)
+    return low - margin, high + margin, beyond
+
+
+def _cloud_words(results: Results, values: Mapping[Point, NDArray[np.float64]]) -> str:
+    points = list(values)
     words = [" Faint: each pair of teacher and seed; large: means."]
     if any(point.sweep is not None and point.setting and not point.rest for point in points):
         words.append(f" Numbers are {_sweep_words(results)}.")
     if any(point.kind == "rcd" for point in points):
         words.append(" Hollow: the placebo, taught by noise.")
+    if _focus(values)[2]:
+        words.append(" Beyond the axes: at their edge, with its values.")
     return "".join(words)
 
 
@@ -443,10 +482,10 @@ def accuracy_agreement(results: Results) -> Drawing:
     ax = figure.subplots()
     teachers = [results.values("accuracy", point) for point in results.points.values() if point.arm == "teacher"]
     accuracies = pd.concat(teachers) if teachers else pd.Series(dtype=float)
-    handles = _clouds(ax, results, {point: frame.to_numpy(float) for point, frame in values.items()})
-    caption = "Each student's accuracy and agreement with its own teacher on this test set." + _cloud_words(
-        results, values
-    )
+    clouds = {point: frame.to_numpy(float) for point, frame in values.items()}
+    handles = _clouds(ax, results, clouds)
+    caption = "Each student's accuracy and agreement with its own teacher on this test set."
+    caption += _cloud_words(results, clouds)
     if len(accuracies):
         ax.axvspan(float(accuracies.min()), float(accuracies.max()), color=LIGHT, alpha=0.6, linewidth=0, zorder=0)
         ax.axvline(float(accuracies.mean()), color=GREY, linewidth=0.8, zorder=1)
