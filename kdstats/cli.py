@@ -309,6 +309,7 @@ def _lines() -> Callable[["Progress"], None]:
         shown, shown_at = done, now
         fresh = done - first[0] if first else 0
         left = f", about {(now - first[1]) / fresh * (state.total - done):.0f} s left" if first and fresh > 0 else ""
-        print(f"{done} of {state.total} replicates after {now - start:.0f} s{left if done < state.total else ''}", flush=True)
+        left = left if done < state.total else ""
+        print(f"{done} of {state.total} replicates after {now - start:.0f} s{left}", flush=True)
 
     return show

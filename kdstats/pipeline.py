@@ -448,8 +448,8 @@ def judge_scores(file: Path, hypotheses: "Hypotheses") -> tuple[Any, Any]:
             recipe = point.scope_teachers == "recipe"
             if recipe and table.has_teachers and not table.clusters and _swaps_known(point):
                 raise UserError(
-                    f"{file}: hypothesis {point.name}: students of kd-other share teachers, so the unit of a claim about"
-                    " the recipe is a group of teachers; add a column cluster that names each teacher's group"
+                    f"{file}: hypothesis {point.name}: students of kd-other share teachers, so the unit of a claim"
+                    " about the recipe is a group of teachers; add a column cluster that names each teacher's group"
                 )
             points.append(replace(point, scope_teachers="these") if recipe and not table.has_teachers else point)
     pairs = tuple(dict.fromkeys(zip(table.scores["teacher"], table.scores["seed"], strict=True)))

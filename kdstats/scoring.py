@@ -1,6 +1,6 @@
 """From predictions to numbers: the scores table, per-example values, transfer counts, training curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -256,7 +256,8 @@ def judge(
             )
         )
         for i, rows in enumerate(members):
-            verdict = _verdict(rows, supports[i], refutes[i], equivalences.get(i), len(members), level, correction)
+            sizes = len(members), len(with_margin)
+            verdict = _verdict(rows, supports[i], refutes[i], equivalences.get(i), sizes, level, correction)
             verdicts.append(verdict)
             for row in rows:
                 row |= {"p_adjusted": verdict["p_adjusted"], "correction": correction, "verdict": verdict["verdict"]}
@@ -291,7 +292,7 @@ def _verdict(
     p_adjusted: float,
     p_refuted: float,
     p_equivalence: float | None,
-    family_size: int,
+    family_sizes: tuple[int, int],
     level: float,
     correction: str,
 ) -> dict[str, Any]:
@@ -301,18 +302,21 @@ def _verdict(
     shown = _worst(rows)
     if verdict == "refuted":
         shown = min(rows, key=lambda row: _or_one(row.get("p_reverse")))
+    elif more_failures:
+        shown = max(rows, key=lambda row: row["n_failed_arm"] - row["n_failed_control"])
+    p_value = None if any(np.isnan(row.get("p_value", np.nan)) for row in rows) else _worst(rows)["p_value"]
     record = {
         **{name: shown.get(name) for name in VERDICTS if name in shown},
         "controls": ", ".join(dict.fromkeys(row["control"] for row in rows)),
-        "p_value": None if incomplete else _worst(rows)["p_value"],
-        "p_adjusted": None if incomplete else p_adjusted,
+        "p_value": p_value,
+        "p_adjusted": None if p_value is None else p_adjusted,
         "p_refuted": None if incomplete or shown["direction"] == "two-sided" else p_refuted,
         "p_equivalence": None if incomplete else p_equivalence,
         "correction": correction,
         "level": level,
         "verdict": verdict,
     }
-    return record | {"sentence": sentence(record, shown, family_size, more_failures)}
+    return record | {"sentence": sentence(record, shown, family_sizes, more_failures)}
 
 
 # Sentences -------------------------------------------------------------------------------------------------------
@@ -340,13 +344,17 @@ def scope_words(row: Mapping[str, Any]) -> str:
     return f"{teachers}, {'on new examples' if row['scope_examples'] == 'new' else 'on this test set'}"
 
 
-def sentence(verdict: Mapping[str, Any], row: Mapping[str, Any], family_size: int, more_failures: bool) -> str:
+def sentence(
+    verdict: Mapping[str, Any], row: Mapping[str, Any], family_sizes: tuple[int, int], more_failures: bool
+) -> str:
     """Why the verdict is what it is, from the record that the table prints.
 
     Parameters
     ----------
     verdict : the row of the verdicts table
     row : the contrast that decided: the control with the largest p, or the one that refuted
+    family_sizes : hypotheses in the family, and those of them with a margin
+    more_failures : the arm failed to train more often than a control
     """
     metric = row["metric"]
     label = "The asymmetry h" if metric == ASYMMETRY else METRICS[metric].label if metric in METRICS else metric
@@ -356,33 +364,52 @@ def sentence(verdict: Mapping[str, Any], row: Mapping[str, Any], family_size: in
     several = ", " in verdict["controls"]
     closest = ", the closest control" if several and verdict["verdict"] != "refuted" else ""
     estimate = (
-        f"{label} of {arm} minus {control}{closest}:"
-        f" {number(row['estimate'])}, {100 * row['ci_level']:g} % interval {interval(row)}"
+        f"{label} of {arm} minus {control}{closest}: {number(row['estimate'])},"
+        f" {100 * row['ci_level']:g} % interval {interval(row)}"
     )
+    return f"{estimate}; {_reason(verdict, row, several, family_sizes, more_failures)}. Speaks of {scope_words(row)}."
+
+
+def _reason(
+    verdict: Mapping[str, Any],
+    row: Mapping[str, Any],
+    several: bool,
+    family_sizes: tuple[int, int],
+    more_failures: bool,
+) -> str:
     if more_failures:
-        reason = (
+        return (
             f"{row['n_failed_arm']} of its replicates failed to train against {row['n_failed_control']} of the"
             " control's, and what is left cannot decide"
         )
-    else:
-        hypotheses = (
-            f"{CORRECTION_NAMES[verdict['correction']]} over {family_size} hypothes{'is' if family_size == 1 else 'es'}"
-        )
-        wanted = {"greater": "more", "less": "less", "two-sided": "different"}[row["direction"]]
-        p = f"p = {number(verdict['p_value'])}, {number(verdict['p_adjusted'])} after {hypotheses}" if (
-            verdict["p_value"] is not None
-        ) else "no p"  # fmt: skip
-        margin = "" if row["margin"] is None else f"±{row['margin']:g}"
-        within = f"within {margin} (p = {number(verdict['p_equivalence'])} after {hypotheses})" if margin else ""
-        reason = {
-            "supported": f"{wanted} than {'every' if several else 'the'} control, {p}",
-            "negligible": f"significant but {within}: a difference that the protocol calls negligible",
-            "equivalent": f"{within} of {'every' if several else 'the'} control",
-            "refuted": f"the opposite of what was claimed, p = {number(verdict['p_refuted'] or 0)} after {hypotheses}",
-            "inconclusive": f"not shown to be {wanted}, {p}"
-            + (f", nor to lie {within}" if margin else ""),
-        }[verdict["verdict"]]  # fmt: skip
-    return f"{estimate}; {reason}. Speaks of {scope_words(row)}."
+    if verdict["p_value"] is None and verdict["verdict"] == "inconclusive":
+        return f"it could not be tested ({row['note']})"
+
+    def after(size: int) -> str:
+        return f"after {CORRECTION_NAMES[verdict['correction']]} over {size} hypothes{'is' if size == 1 else 'es'}"
+
+    control = f"{'every' if several else 'the'} control"
+    claimed = {"greater": "above", "less": "below", "two-sided": "different from"}[row["direction"]] + " " + control
+    p = ""
+    if verdict["p_value"] is not None:
+        p = f"p = {number(verdict['p_value'])}, {number(verdict['p_adjusted'])} {after(family_sizes[0])}"
+    within = ""
+    if row["margin"] is not None:
+        within = f"within ±{row['margin']:g} (p = {number(verdict['p_equivalence'])} {after(family_sizes[1])})"
+    if verdict["verdict"] == "supported":
+        return f"{claimed}, {p}"
+    if verdict["verdict"] == "negligible":
+        return f"significant but {within}: a difference that the protocol calls negligible"
+    if verdict["verdict"] == "equivalent":
+        return f"{within} of {control}"
+    if verdict["verdict"] == "refuted":
+        return f"the opposite of what was claimed, p = {number(verdict['p_refuted'])} {after(family_sizes[0])}"
+    hopeless = row["smallest_p"] > verdict["level"]
+    return (
+        f"not shown to be {claimed}, {p}"
+        + (f", nor to lie {within}" if within else "")
+        + (f"; no outcome of this test is below p = {number(row['smallest_p'])}" if hopeless else "")
+    )
 
 
 def interval(row: Mapping[str, Any]) -> str:

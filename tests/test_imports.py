@@ -45,9 +45,9 @@ def test_training_needs_no_statistics_package(tmp_path):
     names = ("torchvision", "pandas", "scipy", "sklearn", "statsmodels", "pingouin", "seaborn", "matplotlib", "jinja2")
     absent = f"import sys\nsys.modules.update(dict.fromkeys({names!r}))"
     (tmp_path / "sitecustomize.py").write_text(absent)  # in the workers, too
-    code = "import sys; sys.argv = ['kdstats', 'train', 'small.yaml', '--device', 'cpu']; import kdstats.cli; kdstats.cli.main()"
+    command = [sys.executable, "-m", "kdstats", "train", "small.yaml", "--device", "cpu"]
     env = environment() | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=env)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("runs/small/replicates/*/SHA256SUMS"))) == 90
 

@@ -1,10 +1,10 @@
 """End to end through the real command line: bits, resumption, kills, damage, amendments, mistakes."""
 
 import json
-import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -66,7 +66,7 @@ def test_two_workers_give_the_same_bits_and_an_added_arm_changes_no_replicate(fi
     assert len(two) == len(one) + 12 and {id: two[id] for id in one} == one
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks at processes through /proc")
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="looks at processes through /proc")
 def test_a_killed_run_leaves_no_worker_and_continues_to_the_same_bits(finished, small):
     moments = random.Random(20261121)
     expected = predictions(finished[0] / "runs" / "small")
@@ -230,7 +230,7 @@ def test_cuda_where_there_is_none(small):
     assert refused.returncode == 2 and "--device cuda" in refused.stderr and "available: cpu" in refused.stderr
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that cannot be written")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that cannot be written")
 def test_a_run_directory_that_cannot_be_made(small):
     refused = kdstats("run", small, "--run-dir", "/dev/full/run", cwd=small.parent)
     assert refused.returncode == 2 and "cannot be written" in refused.stderr and "Traceback" not in refused.stderr

@@ -72,10 +72,8 @@ def test_scores_of_a_run_give_the_runs_p_values(tmp_path):
     )
     assert refused.returncode == 2 and "add a column cluster" in refused.stderr
     write(tmp_path, [row | {"cluster": row["teacher"] // 2} for row in rows])
-    done = kdstats(
-        "test", "scores.csv", "--arm", "kd", "--control", "kd-other", "--metric", "agreement", "--alternative", "greater",
-        cwd=tmp_path,
-    )  # fmt: skip
+    asked = ("--arm", "kd", "--control", "kd-other", "--metric", "agreement", "--alternative", "greater")
+    done = kdstats("test", "scores.csv", *asked, cwd=tmp_path)
     assert done.returncode == 0 and "p = 0.125" in done.stdout and "3 pairs of teachers" in done.stdout
 
 

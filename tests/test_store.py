@@ -102,14 +102,14 @@ def test_a_shared_store_is_linked_into_the_run(tmp_path):
     put(shared)
     store.link_replicates(shared, run, ["a", "absent"])
     assert np.array_equal(store.read_replicate(run, "a").logits, LOGITS)
-    assert os.path.samefile(shared / "a" / "predictions.safetensors", run / "a" / "predictions.safetensors")
+    assert (run / "a" / "predictions.safetensors").samefile(shared / "a" / "predictions.safetensors")
 
 
 def test_a_disk_that_cannot_be_written_is_a_sentence(tmp_path):
-    with pytest.raises(UserError, match=r"cannot be written \(.*\); free space or choose another place"):
-        with store.disk_errors(tmp_path):
-            (tmp_path / "file").write_text("")
-            (tmp_path / "file" / "below").mkdir()
+    said = r"cannot be written \(.*\); free space or choose another place"
+    with pytest.raises(UserError, match=said), store.disk_errors(tmp_path):
+        (tmp_path / "file").write_text("")
+        (tmp_path / "file" / "below").mkdir()
 
 
 def test_json_that_is_not_there_or_broken(tmp_path):

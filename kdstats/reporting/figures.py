@@ -7,7 +7,7 @@ marker and line style tell the same, for print without colour. No text is mathte
 import contextlib
 import io
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -380,19 +380,22 @@ def _clouds(ax: Axes, results: Results, values: Mapping[Point, NDArray[np.float6
     swept = list(dict.fromkeys(point.arm for point in values if point.setting))
     handles: dict[str, Any] = {}
     low, high, beyond = _focus(values)
-    edge: list[NDArray[Any]] = []
+    named: list[NDArray[Any]] = []
     for point in beyond:
         mean = values[point].mean(axis=0)
         at = np.clip(mean, low + 0.05 * (high - low), high - 0.05 * (high - low))
-        while any((np.abs(at - other) < 0.07 * (high - low)).all() for other in edge):
+        while any((np.abs(at - other) < 0.07 * (high - low)).all() for other in named):
             at[1] += 0.08 * (high - low)[1]  # its neighbour's words are there
-        edge.append(at)
-        side = 1 if at[0] < (low[0] + high[0]) / 2 else -1
-        ax.plot(*at[:, None], linestyle="none", marker=marker[point.arm], color=colour[point.arm], markersize=5,
-                markerfacecolor="white", zorder=4)  # fmt: skip
+        named.append(at)
+        sign = 1 if at[0] < (low[0] + high[0]) / 2 else -1
+        (dot,) = ax.plot(
+            *at[:, None], linestyle="none", marker=marker[point.arm], color=colour[point.arm], markersize=5,
+            markerfacecolor="white", zorder=4,
+        )  # fmt: skip
+        handles.setdefault(f"{point.arm} (placebo)" if point.kind == "rcd" else point.arm, dot)
         ax.annotate(
-            f"{point.label} at ({mean[0]:.2f}, {mean[1]:.2f})", at, xytext=(7 * side, 0), textcoords="offset points",
-            ha="left" if side > 0 else "right", va="center", fontsize="small", color=GREY, zorder=7,
+            f"{point.label} at ({mean[0]:.2f}, {mean[1]:.2f})", at, xytext=(7 * sign, 0), textcoords="offset points",
+            ha="left" if sign > 0 else "right", va="center", fontsize="small", color=GREY, zorder=7,
         )  # fmt: skip
     ax.set_xlim(low[0], high[0])
     ax.set_ylim(low[1], high[1])
@@ -419,7 +422,7 @@ def _clouds(ax: Axes, results: Results, values: Mapping[Point, NDArray[np.float6
 
 
 def _focus(values: Mapping[Point, NDArray[np.float64]]) -> tuple[NDArray[Any], NDArray[Any], list[Point]]:
-    """Limits that show every arm but a placebo that lies far off: noise may ruin a student, and would flatten the rest."""
+    """Limits that show every arm but a placebo far off: noise may ruin a student, and would flatten the rest."""
     taught = [pairs for point, pairs in values.items() if point.kind != "rcd"]
     core = np.concatenate(taught or list(values.values()))
     low, high = core.min(axis=0), core.max(axis=0)

@@ -5,13 +5,12 @@ import pytest
 import torch
 
 from kdstats.datasets import load_dataset
-from kdstats.plan import Replicate
+from kdstats.errors import UserError
+from kdstats.plan import Replicate, stream
 from kdstats.protocol import Point, Recipe
 from kdstats.training.data import to_device
 from kdstats.training.engine import be_deterministic, choose_device, learning_rate, train_replicate
 from kdstats.training.targets import Lesson, logits_of, noise
-from kdstats.errors import UserError
-from kdstats.plan import stream
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(optimiser="adamw", learning_rate=0.01, epochs=2, batch_size=50, augmentation="crop")

@@ -1,4 +1,4 @@
-"""Losses worked by hand, their identities, and the traps of methods section 1: T², batch mean, which side is tempered."""
+"""Losses worked by hand, their identities, and their traps: T², batch mean, which side is tempered."""
 
 import math
 
