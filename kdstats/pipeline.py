@@ -222,7 +222,8 @@ def evaluate(run: Path, allow_mixed: bool) -> "Results":
     results = Results(
         protocol=resolved(protocol),
         protocol_hash=frozen.hash,
-        environment=record | {"made_on": made_on},
+        # the commit stays in environment.json: a report is the same at every commit that gives the same numbers
+        environment={key: value for key, value in record.items() if key != "git_commit"} | {"made_on": made_on},
         amendments=list(frozen.amendments),
         scores=table,
         contrasts=contrasts,
