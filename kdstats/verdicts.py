@@ -67,22 +67,40 @@ class Comparison:
 # Contrasts -------------------------------------------------------------------------------------------------------
 
 
-def tabulate(scores: pd.DataFrame) -> dict[tuple[str, str, str], dict[Pair, tuple[float, float]]]:
-    """(arm, parameters, metric) -> {(teacher, seed): (value, n)}, of what is there and defined."""
-    students = scores[scores["seed"].notna() & scores["value"].notna()]
-    table: dict[tuple[str, str, str], dict[Pair, tuple[float, float]]] = {}
+@dataclass(frozen=True)
+class Table:
+    """Scores by what a contrast asks for.
+
+    Attributes
+    ----------
+    values : (arm, parameters, metric) -> {(teacher, seed): (value, n)}, of what is defined
+    trained : (arm, parameters) -> {(teacher, seed)} of what has scores
+    undefined : (arm, parameters, metric) -> why a value does not exist
+    """
+
+    values: dict[tuple[str, str, str], dict[Pair, tuple[float, float]]]
+    trained: dict[tuple[str, str], set[Pair]]
+    undefined: dict[tuple[str, str, str], str]
+
+
+def tabulate(scores: pd.DataFrame) -> Table:
+    """A tidy table of scores, ready for lookups."""
+    students = scores[scores["seed"].notna()]
+    table = Table({}, {}, {})
+    notes = students["note"] if "note" in students else [""] * len(students)
     columns = ("arm", "arm_params", "metric", "teacher", "seed", "value", "n")
-    for arm, params, metric, teacher, seed, value, n in zip(*(students[column] for column in columns), strict=True):
-        table.setdefault((arm, params, metric), {})[int(teacher), int(seed)] = (float(value), float(n))
+    rows = zip(*(students[column] for column in columns), notes, strict=True)
+    for arm, params, metric, teacher, seed, value, n, note in rows:
+        pair = int(teacher), int(seed)
+        table.trained.setdefault((arm, params), set()).add(pair)
+        if np.isnan(value):
+            table.undefined.setdefault((arm, params, metric), str(note))
+        else:
+            table.values.setdefault((arm, params, metric), {})[pair] = (float(value), float(n))
     return table
 
 
-def contrast(
-    evidence: Evidence,
-    table: Mapping[tuple[str, str, str], Mapping[Pair, tuple[float, float]]],
-    comparison: Comparison,
-    ci_level: float,
-) -> dict[str, Any]:
+def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level: float) -> dict[str, Any]:
     """One row of the contrasts: arm minus control, paired by seed within teacher, on the units of the scope.
 
     With scope "recipe" a unit is a teacher (the mean of its students), or a pair of teachers where they taught each
@@ -91,10 +109,14 @@ def contrast(
     """
     c = comparison
     needed = ("positive_transfer", "negative_transfer") if c.metric == ASYMMETRY else (c.metric,)
-    sides = [[table.get((*point_key(point), name), {}) for name in needed] for point in (c.arm, c.control)]
+    keys = [[(*point_key(point), name) for name in needed] for point in (c.arm, c.control)]
+    sides = [[table.values.get(key, {}) for key in side] for side in keys]
     planned = [pair for pair in evidence.pairs if c.teacher is None or pair[0] == c.teacher]
-    there = [[pair for pair in planned if all(pair in values for values in side)] for side in sides]
-    pairs = [pair for pair in there[0] if pair in set(there[1])]
+    trained = [table.trained.get(point_key(point), set()) for point in (c.arm, c.control)]
+    pairs = [pair for pair in planned if all(pair in values for side in sides for values in side)]
+    in_both = sum(pair in trained[0] and pair in trained[1] for pair in planned)
+    undefined = next((table.undefined[key] for side in keys for key in side if key in table.undefined), "")
+    left_out = f"{in_both - len(pairs)} pairs are left out: {undefined}" if in_both > len(pairs) else ""
     row = {
         **evidence.identity,
         "metric": c.metric,
@@ -109,8 +131,8 @@ def contrast(
         "teacher": c.teacher,
         "n_teachers": len({teacher for teacher, _ in pairs}),
         "n_pairs": len(pairs),
-        "n_failed_arm": len(planned) - len(there[0]),
-        "n_failed_control": len(planned) - len(there[1]),
+        "n_failed_arm": sum(pair not in trained[0] for pair in planned),
+        "n_failed_control": sum(pair not in trained[1] for pair in planned),
         "direction": c.direction,
         "margin": c.margin,
         "ci_level": ci_level,
@@ -120,8 +142,8 @@ def contrast(
     n_units = len(set(cluster.tolist())) if c.scope_teachers == "recipe" else len(pairs)
     row["n_units"] = n_units
     if n_units < 2:
-        why = "no pair in which both were trained and the metric is defined" if not pairs else "fewer than two units"
-        return row | {"test": c.test, "smallest_p": 1.0, "note": why}
+        why = "fewer than two units" if pairs else "" if left_out else "no pair in which both were trained"
+        return row | {"test": c.test, "smallest_p": 1.0, "note": "; ".join(filter(None, (why, left_out)))}
 
     def in_units(values: NDArray[Any]) -> NDArray[Any]:
         return stats.to_units(values, teachers, cluster, c.scope_teachers).values
@@ -145,7 +167,8 @@ def contrast(
         examples=matrix,
     )
     floor = smallest_p(c.test, c.direction, n_units)
-    return row | {"smallest_p": floor} | {name: getattr(result, name) for name in RESULT}
+    found = {name: getattr(result, name) for name in RESULT}
+    return row | found | {"smallest_p": floor, "note": "; ".join(filter(None, (left_out, result.note)))}
 
 
 RESULT = (

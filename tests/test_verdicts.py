@@ -247,3 +247,17 @@ def test_null_protocols_are_supported_or_refuted_at_most_at_the_level():
         _, found = judge(evidence(values), claims, 0.05, "holm")
         wrong += (found["verdict"] == "supported").any()
     assert wrong / protocols <= 0.05 + 4 * (0.05 * 0.95 / protocols) ** 0.5
+
+
+def test_a_teacher_without_errors_is_left_out_and_is_no_failure():
+    plus = {"kd": [0.9, 0.9, 0.9], "kd-other": [0.8, 0.8, 0.85]}
+    minus = {"kd": [0.6, 0.7, np.nan], "kd-other": [0.5, 0.4, np.nan]}
+    right, wrong = table(plus, "positive_transfer").assign(n=90.0, note=""), table(minus, "negative_transfer")
+    wrong = wrong.assign(n=10.0, note=np.where(wrong["value"].isna(), "the teacher is wrong on none", ""))
+    e = Evidence(pd.concat([right, wrong]), tuple((t, 0) for t in range(3)))
+    contrasts, found = judge(e, [claim(controls=(OTHER,), metric="asymmetry", test="paired-t")], 0.05, "holm")
+    assert contrasts.loc[0, ["n_pairs", "n_failed_arm", "n_failed_control"]].tolist() == [2, 0, 0]
+    assert contrasts.loc[0, "note"].startswith("1 pairs are left out: the teacher is wrong on none")
+    nobody = Evidence(pd.concat([right, wrong[wrong["teacher"] == 2]]), tuple((t, 0) for t in range(3)))
+    _, found = judge(nobody, [claim(controls=(OTHER,), metric="asymmetry", test="paired-t")], 0.05, "holm")
+    assert found.loc[0, "verdict"] == "inconclusive" and "the teacher is wrong on none" in found.loc[0, "sentence"]
