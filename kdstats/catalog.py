@@ -86,7 +86,7 @@ class Model:
 
 MODELS: dict[str, Model] = {
     "mlp": Model("two hidden layers of 128 units"),
-    "cnn": Model("two 3×3 convolutions of 16 and 32 channels with batch norm and max pooling", 4),
+    "cnn": Model("two 3×3 convolutions of 16 and 32 channels, the second of stride 2, with batch norm", 2),
     **{f"resnet{n}": Model(f"CIFAR-style ResNet-{n}, widths 16, 32, 64", 8) for n in (8, 14, 20, 32, 56, 110)},
     "resnet18": Model("ResNet-18 with the 3×3 stem, widths 64 to 512", 8),
 }

@@ -134,3 +134,13 @@ def test_cuda_agrees_with_the_cpu(images, teachers):
     moved = {key: model.to(card) for key, model in teachers.items()}
     on_card = student("kd", KD, images=there, teachers=moved).logits
     assert np.allclose(on_card, student("kd", KD, images=images, teachers=teachers).logits, atol=0.05)
+
+
+def test_bfloat16_and_every_optimiser_train(images, teachers):
+    for changes in (
+        {"precision": "bfloat16"},
+        {"optimiser": "sgd", "nesterov": True, "momentum": 0.9},
+        {"optimiser": "adamax"},
+    ):
+        trained = student("kd", KD, images=images, teachers=teachers, recipe=RECIPE.model_copy(update=changes))
+        assert trained.logits is not None and trained.losses[-1] < trained.losses[0]
