@@ -237,8 +237,9 @@ def test_exploratory_rows_bear_no_verdict_and_descriptive_ones_no_p():
     assert "positive under pure copying" in rows.loc[2, "note"] and "accuracy alone" in rows.loc[1, "note"]
 
 
-def test_null_protocols_are_supported_or_refuted_at_most_at_the_level():
+def test_null_protocols_are_supported_at_most_at_the_level(monkeypatch):
     """Whole-protocol error of 4 hypotheses with shared arm on exchangeable data: within 4 standard errors of .05."""
+    monkeypatch.setattr("gc.collect", lambda *_: 0)  # statsmodels collects in every Holm, which takes most of the time
     rng = np.random.default_rng(11)
     wrong, protocols = 0, 400
     claims = [claim(name, controls=(control,)) for name, control in (("a", CE), ("b", RCD), ("c", OTHER))]
