@@ -82,10 +82,7 @@ def test_a_killed_run_leaves_no_worker_and_continues_to_the_same_bits(finished, 
         process.communicate()
         seen = predictions(run)
         assert {id: expected[id] for id in seen} == seen
-    limit = time.monotonic() + 10
-    while any(map(alive, workers)) and time.monotonic() < limit:
-        time.sleep(0.1)
-    assert not [pid for pid in workers if alive(pid)]
+    assert end_soon(workers)
     done = kdstats("train", small, "--device", "cpu", cwd=small.parent)
     assert done.returncode == 0, done.stderr
     assert predictions(run) == expected
@@ -102,7 +99,7 @@ def test_an_interrupt_says_that_the_same_command_continues(finished, small):
     said, complained = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "the same command continues: kdstats run" in complained and "Traceback" not in said + complained
-    assert not [pid for pid in workers if alive(pid)]
+    assert end_soon(workers)
 
 
 def test_damage_is_named_and_mended(finished, tmp_path):

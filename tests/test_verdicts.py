@@ -238,7 +238,7 @@ def test_exploratory_rows_bear_no_verdict_and_descriptive_ones_no_p():
 
 
 def test_null_protocols_are_supported_at_most_at_the_level(monkeypatch):
-    """Whole-protocol error of 4 hypotheses with shared arm on exchangeable data: within 4 standard errors of .05."""
+    """Whole-protocol error of 3 hypotheses that share an arm on exchangeable data: within 4 standard errors of .05."""
     monkeypatch.setattr("gc.collect", lambda *_: 0)  # statsmodels collects in every Holm, which takes most of the time
     rng = np.random.default_rng(11)
     wrong, protocols = 0, 400
