@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.conftest import SMALL, alive, descendants, interrupt, kdstats, predictions, start
+from tests.conftest import SMALL, descendants, end_soon, interrupt, kdstats, predictions, start
 
 
 @pytest.fixture(scope="module")
