@@ -129,11 +129,11 @@ def run(
 
 @app.command()
 @guarded
-def plan(protocol: ProtocolFile, data_dir: DataDir = None) -> None:
+def plan(protocol: ProtocolFile, run_dir: RunDir = None, data_dir: DataDir = None) -> None:
     """Say what a protocol would train and what its hypotheses can reach; nothing is written."""
     from kdstats.pipeline import plan_protocol
 
-    made, dataset, _ = plan_protocol(protocol, _options(data_dir=data_dir))
+    made, dataset, _ = plan_protocol(protocol, _options(run_dir=run_dir, data_dir=data_dir))
     p = made.protocol
     teachers = sum(replicate.role == "teacher" for replicate in made.replicates)
     students = len(made.replicates) - teachers
@@ -217,7 +217,7 @@ def test(
             raise UserError(
                 f"{target}: a run has its hypotheses in its protocol; --arm and the like are for a scores CSV"
             )
-        results = pipeline.evaluate(target, allow_mixed)
+        results = pipeline.evaluate(target, allow_mixed, say(quiet=False))
         contrasts, verdicts = results.contrasts, results.verdicts
     elif hypotheses:
         if flags:

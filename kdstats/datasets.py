@@ -164,10 +164,12 @@ def _npz(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
     """The four arrays of an .npz file, pickled members refused."""
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; dataset npz needs a file with the arrays {', '.join(ARRAYS)}")
+    if not zipfile.is_zipfile(path):
+        raise UserError(
+            f"{path}: is no .npz file; make one with numpy.savez(file, {', '.join(f'{k}=…' for k in ARRAYS)})"
+        )
     try:
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise UserError(f"{path}: holds one array; dataset npz needs a file with {', '.join(ARRAYS)}")
             missing = [key for key in ARRAYS if key not in archive.files]
             if missing:
                 found = ", ".join(sorted(archive.files)) or "nothing"
@@ -371,15 +373,15 @@ def _checked(name: str, source: str, arrays: dict[str, NDArray[Any]]) -> Dataset
         shapes = " and ".join(f"{images[part].shape[1:]} {images[part].dtype}" for part in ("train", "test"))
         raise UserError(f"{source}: x_train and x_test differ in shape or type: {shapes}")
     classes = CLASSES.get(name, int(labels["train"].max()) + 1)
-    if classes < 2:
+    if classes < 2 and labels["train"].min() >= 0:
         raise UserError(f"{source}: y_train has one class only; there is nothing to classify")
     for part in ("train", "test"):
         outside = np.flatnonzero((labels[part] < 0) | (labels[part] >= classes))
         if len(outside):
             row = int(outside[0])
             raise UserError(
-                f"{source}: y_{part} row {row}: label {labels[part][row]} is outside the classes 0 to {classes - 1}"
-                f" ({len(outside)} such labels)"
+                f"{source}: y_{part} row {row}: label {labels[part][row]} is outside the classes"
+                f" 0 to {max(classes - 1, 1)} ({len(outside)} such labels)"
             )
     return Dataset(name, images["train"], labels["train"], images["test"], labels["test"], classes)
 
@@ -387,6 +389,8 @@ def _checked(name: str, source: str, arrays: dict[str, NDArray[Any]]) -> Dataset
 def _images(source: str, key: str, array: NDArray[Any]) -> NDArray[Any]:
     if array.ndim == 3:
         array = array[..., None]
+    if not len(array):
+        raise UserError(f"{source}: {key} has no images")
     if array.ndim != 4 or 0 in array.shape:
         raise UserError(
             f"{source}: {key} has shape {array.shape}; images are (n, height, width) or (n, height, width, channels)"
@@ -397,11 +401,14 @@ def _images(source: str, key: str, array: NDArray[Any]) -> NDArray[Any]:
         return array
     if array.dtype.kind not in "fiu":
         raise UserError(f"{source}: {key} has type {array.dtype}; images are uint8 (0 to 255) or floats")
-    array = array.astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))
+    largest = np.finfo(np.float32).max
+    with np.errstate(invalid="ignore"):
+        bad = np.flatnonzero(~(np.abs(array) <= largest).reshape(len(array), -1).all(1))
     if len(bad):
-        raise UserError(f"{source}: {key} row {bad[0]} holds NaN or infinity ({len(bad)} such images)")
-    return array
+        raise UserError(
+            f"{source}: {key} row {bad[0]} holds NaN, infinity or a number beyond float32 ({len(bad)} such images)"
+        )
+    return array.astype(np.float32)
 
 
 def _labels(source: str, key: str, array: NDArray[Any]) -> NDArray[np.int64]:

@@ -6,6 +6,8 @@ to report no seaborn.
 
 import hashlib
 import itertools
+import json
+import os
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -18,7 +20,7 @@ from kdstats import store
 from kdstats.catalog import ARMS, ASYMMETRY, METRICS, MODELS
 from kdstats.datasets import Dataset, load_dataset
 from kdstats.errors import UserError
-from kdstats.plan import Plan, clusters, make_plan, swaps_teachers
+from kdstats.plan import Plan, clusters, make_plan, refuse_unattainable, swaps_teachers
 from kdstats.protocol import NEEDED, Point, Protocol, hypothesis_points, read_protocol, resolved
 
 if TYPE_CHECKING:
@@ -89,7 +91,10 @@ def plan_protocol(file: Path, options: Options) -> tuple[Plan, Dataset, Callable
                 f"{file}: {role}.model: {model} needs images of {smallest}×{smallest} and more,"
                 f" these have {dataset.shape[0]}×{dataset.shape[1]}"
             )
-    return make_plan(protocol, dataset.fingerprint), dataset, load
+    late = store.late_with(run_folder(protocol.name, options), protocol)
+    plan = make_plan(protocol, dataset.fingerprint, late)
+    refuse_unattainable(plan, late)
+    return plan, dataset, load
 
 
 def run_folder(name: str, options: Options) -> Path:
@@ -102,15 +107,23 @@ def report_folder(name: str, options: Options) -> Path:
 
 def train(file: Path, options: Options, say: Say, show: Show) -> tuple[Path, Plan]:
     """Freeze the protocol in its run directory and train every replicate that is not there."""
+    if options.device in ("cuda", "mps"):
+        from kdstats.training.engine import choose_device
+
+        choose_device(options.device)
     plan, dataset, load = plan_protocol(file, options)
     run = run_folder(plan.protocol.name, options)
     root = run / "replicates"
     with store.disk_errors(run):
         run.mkdir(parents=True, exist_ok=True)
-    frozen = store.freeze(run, plan.protocol, dataset.fingerprint, environment(options))
+    home = options.store or root
+    students = [replicate.id for replicate in plan.replicates if replicate.role == "student"]
+    existed = sum(store.complete(root, id) or store.complete(home, id) for id in students)
+    frozen = store.freeze(run, plan.protocol, dataset.fingerprint, environment(options), existed)
+    if frozen.environment.get("students_existed"):
+        say(f"{run}: students of this protocol existed before it was frozen; the report says so in every row")
     if frozen.amendments:
         say(f"{run}: the protocol has {len(frozen.amendments)} amendment(s); the report marks what they added")
-    home = options.store or root
     with store.disk_errors(home):
         root.mkdir(exist_ok=True)
         home.mkdir(parents=True, exist_ok=True)
@@ -118,10 +131,6 @@ def train(file: Path, options: Options, say: Say, show: Show) -> tuple[Path, Pla
             remove_damaged(plan, folder, say)
         store.link_replicates(home, root, (r.id for r in plan.replicates)) if home != root else None
     missing = [replicate for replicate in plan.replicates if not store.complete(home, replicate.id)]
-    if options.device in ("cuda", "mps") and not missing:
-        from kdstats.training.engine import choose_device
-
-        choose_device(options.device)
     if missing:
         _train_missing(plan, home, load, options, len(missing), say, show)
     if home != root:
@@ -199,14 +208,14 @@ def _git_commit() -> str | None:
 TABLES = ("scores", "contrasts", "verdicts", "transfers", "curves", "failures")
 
 
-def evaluate(run: Path, allow_mixed: bool) -> "Results":
+def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
     """Score every replicate of a run, test its hypotheses, and write the tidy tables into the run directory."""
     from kdstats import scoring, verdicts
     from kdstats.reporting import Results
 
     frozen = store.read_frozen(run)
-    record = store.read_json(run / "environment.json")
-    plan = make_plan(frozen.protocol, record["data_fingerprint"])
+    record = frozen.environment
+    plan = make_plan(frozen.protocol, frozen.fingerprint, frozen.late)
     networks = scoring.read_networks(run, plan)
     made_on = _devices(networks, allow_mixed)
     table = scoring.scores(networks)
@@ -232,6 +241,9 @@ def evaluate(run: Path, allow_mixed: bool) -> "Results":
         curves=scoring.curves(networks),
         failures=scoring.failures(networks),
     )
+    if not os.access(run, os.W_OK):
+        say(f"{run}: is read-only; its own tables stay as they are")
+        return results
     with store.disk_errors(run), store.run_lock(run):
         for name in TABLES:
             store.write_whole(run / f"{name}.csv", getattr(results, name).to_csv(index=False).encode())
@@ -242,17 +254,13 @@ def _evidence(frozen: store.Frozen, networks: "Networks", table: Any) -> "Eviden
     from kdstats import scoring, verdicts
 
     protocol = frozen.protocol
-    after = [a["added"] for a in frozen.amendments if a["replicates_existed"] or a["scores_existed"]]
-    late: set[Any] = {name for added in after for name in added.get("hypotheses", ())}
-    late |= {tuple(point) for added in after for point in added.get("points", ())}
-    late |= {"seeds"} if any(added.get("teacher_seeds") or added.get("student_seeds") for added in after) else set()
     return verdicts.Evidence(
         table,
         tuple(itertools.product(protocol.teacher.seeds, protocol.student.seeds)),
         clusters(protocol),
         partial(scoring.per_example, networks),
         partial(scoring.agreements, networks),
-        frozenset(late),
+        frozen.late,
         {
             "protocol": protocol.name,
             "protocol_hash": frozen.hash,
@@ -325,7 +333,7 @@ def report(run: Path, report_dir: Path | None, allow_mixed: bool, say: Say) -> P
     """Test a run and write its report; the index page's path."""
     from kdstats.reporting import write_report
 
-    results = evaluate(run, allow_mixed)
+    results = evaluate(run, allow_mixed, say)
     folder = report_dir or Path("reports") / results.protocol["name"]
     with store.disk_errors(folder):
         write_report(results, folder)
@@ -344,7 +352,7 @@ def run_protocol(file: Path, options: Options, say: Say, show: Show) -> Path:
     folder = report_folder(plan.protocol.name, options)
     stamp = run / "results.json"
     inputs = _inputs(run, plan, options.allow_mixed)
-    if stamp.exists() and store.read_json(stamp) == {"inputs": inputs, "outputs": _outputs(run, folder)}:
+    if _stamped(stamp) == {"inputs": inputs, "outputs": _outputs(run, folder)}:
         say(f"nothing to do: {len(plan.replicates)} replicates, tests and report are up to date")
         say(f"report: {folder / 'index.html'}")
         return folder / "index.html"
@@ -353,6 +361,14 @@ def run_protocol(file: Path, options: Options, say: Say, show: Show) -> Path:
     with store.disk_errors(run):
         store.write_json(stamp, {"inputs": inputs, "outputs": _outputs(run, folder)})
     return page
+
+
+def _stamped(stamp: Path) -> Any:
+    """What results.json says; it only saves work, so one that is missing or damaged says nothing."""
+    try:
+        return json.loads(stamp.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _inputs(run: Path, plan: Plan, allow_mixed: bool) -> str:
@@ -393,7 +409,7 @@ class Status:
 def status(run: Path) -> Status:
     """How far a run directory is; reads and verifies, changes nothing."""
     frozen = store.read_frozen(run)
-    plan = make_plan(frozen.protocol, store.read_json(run / "environment.json")["data_fingerprint"])
+    plan = make_plan(frozen.protocol, frozen.fingerprint, frozen.late)
     trained, failed, damaged = 0, 0, []
     for replicate in plan.replicates:
         if store.complete(run / "replicates", replicate.id):
@@ -402,15 +418,11 @@ def status(run: Path) -> Status:
                 trained += 1
             except store.Damaged as damage:
                 damaged.append(str(damage))
-    return Status(
-        frozen.protocol.name,
-        frozen.hash,
-        trained,
-        len(plan.replicates),
-        failed,
-        tuple(damaged),
-        (run / "results.json").exists(),
-    )
+    stamped = _stamped(run / "results.json")
+    inputs = {_inputs(run, plan, allow_mixed) for allow_mixed in (False, True)}
+    tested = isinstance(stamped, dict) and stamped.get("inputs") in inputs and trained == len(plan.replicates)
+    tested = tested and all((run / f"{name}.csv").exists() for name in TABLES)
+    return Status(frozen.protocol.name, frozen.hash, trained, len(plan.replicates), failed, tuple(damaged), tested)
 
 
 # Scores of others ------------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ Plain arithmetic: nothing is trained, and neither torch nor a statistics package
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.random import SeedSequence
@@ -18,6 +18,10 @@ from kdstats.protocol import HypothesisPoint, Point, Protocol, hypothesis_points
 
 # Part of every ID: raise it whenever a model, objective, target, augmentation or the engine changes numbers.
 TRAINING_SEMANTICS = 1
+
+# Hypotheses declared when networks existed are corrected among themselves: they change no verdict declared before.
+LATE_FAMILY = "declared after training"
+SIGN_FLIP_EXACT, SIGN_FLIP_DRAWS = 40, 99_999  # as in kdstats.stats.sign_flip; a test holds them equal
 
 
 def stream(*names: str | int | None) -> SeedSequence:
@@ -71,8 +75,8 @@ class Replicate:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """IDs of the teachers that must be trained before."""
-        return tuple(id for id in (self.own, self.other) if id)
+        """IDs of the teachers that must be trained before: of those that teach; a CE student needs none."""
+        return tuple(id for id in (self.own, self.other) if id) if self.kind in ARMS and ARMS[self.kind].target else ()
 
     def __str__(self) -> str:
         seed = "" if self.seed is None else f", seed {self.seed}"
@@ -99,17 +103,14 @@ class Floor:
     smallest_adjusted: float
 
 
-def make_plan(protocol: Protocol, fingerprint: str) -> Plan:
+def make_plan(protocol: Protocol, fingerprint: str, late: Collection[str] = ()) -> Plan:
     """Replicates and floors of a protocol on data with this fingerprint.
 
-    Raises
-    ------
-    UserError
-        Where a declared test cannot reach the level after its correction, with the seeds or teachers that would.
+    Parameters
+    ----------
+    late : names of hypothesis points declared after training, which are a family of their own
     """
-    floors = attainable(protocol)
-    _refuse_unattainable(protocol, floors)
-    return Plan(protocol, protocol_hash(protocol), replicates(protocol, fingerprint), floors)
+    return Plan(protocol, protocol_hash(protocol), replicates(protocol, fingerprint), attainable(protocol, late=late))
 
 
 def replicates(protocol: Protocol, fingerprint: str) -> tuple[Replicate, ...]:
@@ -192,7 +193,7 @@ def units(point: HypothesisPoint, teachers: int, students: int) -> int:
 
 
 def smallest_p(test: str, direction: str, n: int) -> float:
-    """The smallest p-value that a test of n paired differences can give: 2⁻ⁿ one-sided for permutation tests.
+    """The smallest p-value that a test of n paired differences can give: 2⁻ⁿ one-sided for exact permutation tests.
 
     Tests with a t distribution reach any level from two differences on; with fewer, nothing is reached.
 
@@ -205,6 +206,8 @@ def smallest_p(test: str, direction: str, n: int) -> float:
         return 1.0
     if test in ("paired-t", "two-way-t"):
         return 0.0
+    if test == "sign-flip" and n > SIGN_FLIP_EXACT:
+        return 1 / (SIGN_FLIP_DRAWS + 1)
     return min(1.0, math.ldexp(2.0 if direction == "two-sided" else 1.0, -n))
 
 
@@ -233,7 +236,9 @@ def smallest_adjusted(floors: Sequence[float], correction: str) -> list[float]:
     return adjusted
 
 
-def attainable(protocol: Protocol, teachers: int | None = None, students: int | None = None) -> tuple[Floor, ...]:
+def attainable(
+    protocol: Protocol, teachers: int | None = None, students: int | None = None, late: Collection[str] = ()
+) -> tuple[Floor, ...]:
     """Each hypothesis's floor, with the protocol's numbers of teachers and students or with others.
 
     Scope "each" is one claim a teacher, and its family grows by them.
@@ -241,7 +246,7 @@ def attainable(protocol: Protocol, teachers: int | None = None, students: int | 
     teachers = len(protocol.teacher.seeds) if teachers is None else teachers
     students = len(protocol.student.seeds) if students is None else students
     points = [
-        point
+        replace(point, family=LATE_FAMILY) if point.name in late else point
         for point in hypothesis_points(protocol)
         for _ in range(teachers if point.scope_teachers == "each" else 1)
     ]  # fmt: skip
@@ -260,9 +265,16 @@ def attainable(protocol: Protocol, teachers: int | None = None, students: int | 
     return tuple({floor.hypothesis.name: floor for floor in floors}.values())
 
 
-def _refuse_unattainable(protocol: Protocol, floors: tuple[Floor, ...]) -> None:
-    """Refuse, before anything trains, a hypothesis whose best possible outcome is not significant."""
-    hopeless = [floor for floor in floors if floor.smallest_adjusted > protocol.level]
+def refuse_unattainable(plan: Plan, late: Collection[str] = ()) -> None:
+    """Refuse, before anything trains, a hypothesis whose best possible outcome is not significant.
+
+    Raises
+    ------
+    UserError
+        With the seeds or teachers that would do.
+    """
+    protocol = plan.protocol
+    hopeless = [floor for floor in plan.floors if floor.smallest_adjusted > protocol.level]
     if not hopeless:
         return
     worst = max(hopeless, key=lambda floor: (floor.smallest_adjusted, floor.hypothesis.name))
@@ -270,7 +282,7 @@ def _refuse_unattainable(protocol: Protocol, floors: tuple[Floor, ...]) -> None:
     teachers, students = len(protocol.teacher.seeds), len(protocol.student.seeds)
 
     def reached(t: int, s: int) -> bool:
-        return all(floor.smallest_adjusted <= protocol.level for floor in attainable(protocol, t, s))
+        return all(floor.smallest_adjusted <= protocol.level for floor in attainable(protocol, t, s, late))
 
     step = 2 if any(ARMS[p.kind].target == "other_teacher" for p in protocol.points) else 1
     more_teachers = next((t for t in range(teachers, 201, step) if reached(t, students)), None)

@@ -120,7 +120,11 @@ def scores(networks: Networks) -> pd.DataFrame:
                     "note": note,
                 }
             )
-    return pd.DataFrame(rows).astype({"seed": "Int64"})
+    columns = (
+        "protocol", "protocol_hash", "dataset", "split", "arm", "arm_params", *parameters, "teacher", "cluster", "seed",
+        "metric", "value", "n", "note",
+    )  # fmt: skip
+    return pd.DataFrame(rows, columns=list(columns)).astype({"seed": "Int64", "value": float})
 
 
 def _measure(
@@ -325,6 +329,8 @@ def read_scores(file: Path) -> ScoreTable:
 
 
 def _setting(text: str) -> Any:
+    if text in ("True", "False"):  # as pandas writes them
+        return text == "True"
     try:
         return float(text)
     except ValueError:

@@ -52,8 +52,8 @@ def disk_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"{error.filename or folder}: cannot be written ({error.strerror or error}); free space or choose another"
-            " place with --run-dir, --store or --report-dir. What was finished is kept"
+            f"{error.filename2 or error.filename or folder}: cannot be written ({error.strerror or error}); free space"
+            " or choose another place with --run-dir, --store or --report-dir. What was finished is kept"
         ) from None
 
 
@@ -146,6 +146,8 @@ def complete(root: Path, id: str) -> bool:
 
 def remove_replicate(root: Path, id: str) -> None:
     """Take a damaged replicate out of the way."""
+    if (root / id).is_symlink() or (root / id).is_file():
+        (root / id).unlink()
     with contextlib.suppress(FileNotFoundError):
         (root / id).rename(root / f".{id}-damaged")
     shutil.rmtree(root / f".{id}-damaged", ignore_errors=True)
@@ -242,12 +244,49 @@ class Frozen:
     ----------
     protocol : with all amendments
     hash : of the protocol
+    environment : versions and the like, from when it was frozen first
     amendments : what was added, when, which hash it gave, whether replicates or scores existed
     """
 
     protocol: Protocol
     hash: str
-    amendments: tuple[dict[str, Any], ...]
+    environment: dict[str, Any]
+    amendments: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the data."""
+        return self.environment["data_fingerprint"]
+
+    @property
+    def late(self) -> frozenset[Any]:
+        """What was declared after training: hypothesis points, points (arm, parameters), "seeds", "networks"."""
+        return _late(self.environment, self.amendments)
+
+
+def _late(environment: Mapping[str, Any], amendments: Iterable[Mapping[str, Any]]) -> frozenset[Any]:
+    after = [a["added"] for a in amendments if a["replicates_existed"] or a["scores_existed"]]
+    late: set[Any] = {name for added in after for name in added.get("hypotheses", ())}
+    late |= {tuple(point) for added in after for point in added.get("points", ())}
+    late |= {"seeds"} if any(added.get("teacher_seeds") or added.get("student_seeds") for added in after) else set()
+    return frozenset(late | ({"networks"} if environment.get("students_existed") else set()))
+
+
+def _records(run: Path) -> tuple[dict[str, Any], tuple[dict[str, Any], ...]]:
+    """environment.json and amendments.json, whose shape is checked."""
+    environment = read_json(run / "environment.json")
+    if not isinstance(environment, dict) or not {"protocol_hash", "data_fingerprint"} <= environment.keys():
+        raise UserError(
+            f"{run / 'environment.json'}: is damaged (it lacks protocol_hash or data_fingerprint). {REMEDY}"
+        )
+    amendments = read_json(run / "amendments.json") if (run / "amendments.json").exists() else []
+    needed = {"hash", "added", "replicates_existed", "scores_existed"}
+    if not isinstance(amendments, list) or not all(isinstance(a, dict) and needed <= a.keys() for a in amendments):
+        raise UserError(f"{run / 'amendments.json'}: is damaged (it is no list of amendments). {REMEDY}")
+    return environment, tuple(amendments)
+
+
+REMEDY = "Restore it from a copy, or start a new run directory; --store OLD/replicates keeps what was trained"
 
 
 def read_frozen(run: Path) -> Frozen:
@@ -256,30 +295,38 @@ def read_frozen(run: Path) -> Frozen:
     Raises
     ------
     UserError
-        Where there is none, or it was changed by hand (its hash is in environment.json).
+        Where there is none, or it is not the one that was recorded (its hash is in environment.json).
     """
     file = run / "protocol.yaml"
-    if not file.is_file():
+    if not file.is_file() and not (run / "environment.json").exists():
         raise UserError(f"{run}: is no run directory (it has no protocol.yaml); `kdstats run PROTOCOL` makes one")
-    protocol = read_protocol(file)
-    amendments = tuple(read_json(run / "amendments.json")) if (run / "amendments.json").exists() else ()
-    frozen = Frozen(protocol, protocol_hash(protocol), amendments)
-    recorded = amendments[-1]["hash"] if amendments else read_json(run / "environment.json")["protocol_hash"]
-    if recorded != frozen.hash:
+    environment, amendments = _records(run)
+    recorded = (amendments[-1]["hash"] if amendments else environment["protocol_hash"])[:12]
+    restores = f"`kdstats run` with the protocol of hash {recorded} writes it again"
+    try:
+        protocol = read_protocol(file)
+    except UserError as error:
+        raise UserError(f"{file}: the frozen protocol is missing or damaged; {restores} ({error})") from None
+    found = protocol_hash(protocol)
+    if not found.startswith(recorded):
         raise UserError(
-            f"{file}: was changed after it was frozen (hash {frozen.hash[:12]}, recorded {recorded[:12]});"
-            " change your own protocol and run it again, so that the change is recorded as an amendment"
+            f"{file}: was changed after it was frozen (its hash is {found[:12]}, recorded is {recorded}); {restores}."
+            " Change your own protocol, so that the change is recorded as an amendment"
         )
-    return frozen
+    return Frozen(protocol, found, environment, amendments)
 
 
-def freeze(run: Path, protocol: Protocol, fingerprint: str, environment: Mapping[str, Any]) -> Frozen:
+def freeze(
+    run: Path, protocol: Protocol, fingerprint: str, environment: Mapping[str, Any], students_existed: int = 0
+) -> Frozen:
     """Fix a protocol in its run directory before anything trains, or record what it adds to the one that is there.
 
     Parameters
     ----------
     fingerprint : of the data
     environment : versions and the like, written the first time
+    students_existed : students of this protocol that are there already, in a shared store say: their scores may have
+        been seen before the hypotheses were written, and every row will say so
 
     Raises
     ------
@@ -288,49 +335,67 @@ def freeze(run: Path, protocol: Protocol, fingerprint: str, environment: Mapping
     """
     with disk_errors(run), run_lock(run):
         file = run / "protocol.yaml"
-        if not file.exists():
-            record = {"protocol_hash": protocol_hash(protocol), "data_fingerprint": fingerprint} | dict(environment)
+        if not file.exists() and not (run / "environment.json").exists():
+            record = {"protocol_hash": protocol_hash(protocol), "data_fingerprint": fingerprint}
+            record |= dict(environment) | {"students_existed": students_existed}
             write_json(run / "environment.json", record)
             write_whole(file, dump(protocol).encode())
-            return Frozen(protocol, record["protocol_hash"], ())
-        _finish_amendment(run, protocol)
-        old = read_frozen(run)
-        change = compare(old.protocol, protocol)
-        if change.refusals:
-            raise UserError(
-                f"{run}: belongs to another protocol: {'; '.join(change.refusals)}."
-                " Choose another --run-dir, or give the protocol another name"
-            )
-        there = read_json(run / "environment.json")["data_fingerprint"]
-        if there != fingerprint:
-            raise UserError(
-                f"{run}: its data had the fingerprint {there[:12]}, the data found now have {fingerprint[:12]};"
-                " it is another dataset. Choose another --run-dir"
-            )
-        if old.hash == protocol_hash(protocol):
-            return old
-        amendment: dict[str, Any] = {
-            "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "hash": protocol_hash(protocol),
-            "added": change.added(),
-            "replicates_existed": any((run / "replicates").glob(f"*/{SUMS}")),
-            "scores_existed": (run / "scores.csv").exists(),
-        }
-        amendments = (*old.amendments, amendment)
+            return Frozen(protocol, record["protocol_hash"], record)
+        records, amendments = _records(run)
+        if protocol_hash(protocol) == (amendments[-1]["hash"] if amendments else records["protocol_hash"]):
+            if not file.exists() or file.read_bytes() != dump(protocol).encode():
+                write_whole(file, dump(protocol).encode())  # killed before it was written, or damaged since
+            return _same_data(run, read_frozen(run), fingerprint)
+        old = _same_data(run, read_frozen(run), fingerprint)
+        amendment = amend(run, old, protocol)
+        amendments = (
+            *amendments,
+            {"when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **amendment},
+        )
         write_json(run / "amendments.json", amendments)
         write_whole(file, dump(protocol).encode())
-        return Frozen(protocol, amendment["hash"], amendments)
+        return Frozen(protocol, amendment["hash"], old.environment, amendments)
 
 
-def _finish_amendment(run: Path, protocol: Protocol) -> None:
-    """Write the protocol of an amendment whose process was killed between its record and its file."""
-    if not (run / "amendments.json").exists():
-        return
-    first = read_json(run / "environment.json")["protocol_hash"]
-    hashes = [first, *(amendment["hash"] for amendment in read_json(run / "amendments.json"))]
-    there = protocol_hash(read_protocol(run / "protocol.yaml"))
-    if there == hashes[-2] != hashes[-1] == protocol_hash(protocol):
-        write_whole(run / "protocol.yaml", dump(protocol).encode())
+def _same_data(run: Path, frozen: Frozen, fingerprint: str) -> Frozen:
+    if frozen.fingerprint != fingerprint:
+        raise UserError(
+            f"{run}: its data had the fingerprint {frozen.fingerprint[:12]}, the data found now have"
+            f" {fingerprint[:12]}; it is another dataset. Choose another --run-dir"
+        )
+    return frozen
+
+
+def amend(run: Path, old: Frozen, protocol: Protocol) -> dict[str, Any]:
+    """The amendment that a protocol makes to a frozen one; nothing is written.
+
+    Raises
+    ------
+    UserError
+        Where it is another protocol.
+    """
+    change = compare(old.protocol, protocol)
+    if change.refusals:
+        raise UserError(
+            f"{run}: belongs to another protocol: {'; '.join(change.refusals)}."
+            " Choose another --run-dir, or give the protocol another name"
+        )
+    return {
+        "hash": protocol_hash(protocol),
+        "added": change.added(),
+        "replicates_existed": any((run / "replicates").glob(f"*/{SUMS}")),
+        "scores_existed": (run / "scores.csv").exists(),
+    }
+
+
+def late_with(run: Path, protocol: Protocol) -> frozenset[Any]:
+    """What would be late if this protocol were frozen into this directory now; nothing is written."""
+    if not (run / "environment.json").exists():
+        return frozenset()
+    environment, amendments = _records(run)
+    if protocol_hash(protocol) != (amendments[-1]["hash"] if amendments else environment["protocol_hash"]):
+        amendments = (*amendments, amend(run, read_frozen(run), protocol))
+    return _late(environment, amendments)
 
 
 @contextlib.contextmanager

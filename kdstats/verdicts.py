@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import kdstats
 from kdstats import metrics, stats
 from kdstats.catalog import ASYMMETRY, METRICS
-from kdstats.plan import in_pairs, smallest_p
+from kdstats.plan import LATE_FAMILY, in_pairs, smallest_p
 from kdstats.protocol import HypothesisPoint, Point
 from kdstats.scoring import Key, point_key
 
@@ -34,7 +34,8 @@ class Evidence:
     clusters : teacher -> unit of a claim about teachers where they are swapped in pairs
     per_example : (metric, keys) -> (len(keys), N), row means are the metric; None where only scores are at hand
     agreements : keys -> teacher right, student agrees, each (len(keys), N); for the asymmetry about new examples
-    late : hypothesis names and points (arm, parameters) declared after training, and "seeds" if any were
+    late : hypothesis names and points (arm, parameters) declared after training; "seeds" if any were; "networks" if
+        students of this protocol existed before it was frozen (in a shared store, say)
     identity : columns that every row begins with: protocol, protocol_hash, dataset, split
     """
 
@@ -116,7 +117,14 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
     pairs = [pair for pair in planned if all(pair in values for side in sides for values in side)]
     in_both = sum(pair in trained[0] and pair in trained[1] for pair in planned)
     undefined = next((table.undefined[key] for side in keys for key in side if key in table.undefined), "")
-    left_out = f"{in_both - len(pairs)} pairs are left out: {undefined}" if in_both > len(pairs) else ""
+    left_out = "; ".join(
+        f"{count} of {len(planned)} pairs {'is' if count == 1 else 'are'} left out: {why}"
+        for count, why in (
+            (len(planned) - in_both, "a network failed to train or has no scores"),
+            (in_both - len(pairs), undefined),
+        )
+        if count
+    )
     row = {
         **evidence.identity,
         "metric": c.metric,
@@ -136,13 +144,14 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
         "direction": c.direction,
         "margin": c.margin,
         "ci_level": ci_level,
+        "left_out": left_out,
     }
     teachers = np.array([teacher for teacher, _ in pairs])
     cluster = np.array([evidence.clusters.get(t, t) if c.paired_teachers else t for t in teachers])
     n_units = len(set(cluster.tolist())) if c.scope_teachers == "recipe" else len(pairs)
     row["n_units"] = n_units
     if n_units < 2:
-        why = "fewer than two units" if pairs else "" if left_out else "no pair in which both were trained"
+        why = "fewer than two units" if pairs or not left_out else ""
         return row | {"test": c.test, "smallest_p": 1.0, "note": "; ".join(filter(None, (why, left_out)))}
 
     def in_units(values: NDArray[Any]) -> NDArray[Any]:
@@ -158,7 +167,7 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
         matrix = np.subtract(*(_by_example(evidence, c, point, pairs, in_units) for point in (c.arm, c.control)))
     strata = None if c.scope_teachers == "recipe" else teachers
     result = stats.infer(
-        score[0] - score[1],
+        _apart(*score),
         strata=strata,
         test=c.test,
         alternative=c.direction,
@@ -169,6 +178,12 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
     floor = smallest_p(c.test, c.direction, n_units)
     found = {name: getattr(result, name) for name in RESULT}
     return row | found | {"smallest_p": floor, "note": "; ".join(filter(None, (left_out, result.note)))}
+
+
+def _apart(arm: NDArray[Any], control: NDArray[Any]) -> NDArray[Any]:
+    """arm − control, where what is left of equal means by rounding is 0: it must not count as a sign."""
+    apart = arm - control
+    return np.where(np.abs(apart) <= 1e-12 * np.maximum(np.abs(arm), np.abs(control)), 0.0, apart)
 
 
 RESULT = (
@@ -254,7 +269,7 @@ def judge(
         for teacher in teachers:
             name = point.name if teacher is None else f"{point.name}[teacher={teacher}]"
             declared = _declared(evidence, [point.arm, *point.controls], point.name)
-            family = f"declared {LATE}" if declared.startswith(LATE + ": hypothesis") else point.family
+            family = LATE_FAMILY if point.name in evidence.late else point.family
             comparison = Comparison(
                 point.metric, point.arm, point.arm, point.scope_teachers, point.scope_examples, point.test,
                 point.direction, point.margin, "headroom" if point.metric == ASYMMETRY else "mean_difference", teacher,
@@ -386,11 +401,10 @@ def sentence(
         return f"{label} of {arm} minus {control}: not measurable ({row['note']})."
     several = ", " in verdict["controls"]
     closest = ", the closest control" if several and verdict["verdict"] != "refuted" else ""
-    estimate = (
-        f"{label} of {arm} minus {control}{closest}: {number(row['estimate'])},"
-        f" {100 * row['ci_level']:g} % interval {interval(row)}"
-    )
-    return f"{estimate}; {_reason(verdict, row, several, family_sizes, more_failures)}. Speaks of {scope_words(row)}."
+    estimate = f"{label} of {arm} minus {control}{closest}: {number(row['estimate'])}, {interval(row)}"
+    reason = _reason(verdict, row, several, family_sizes, more_failures)
+    missing = f" ({row['left_out']})" if row["left_out"] else ""
+    return f"{estimate}; {reason}. Speaks of {scope_words(row)}{missing}."
 
 
 def _reason(
@@ -436,8 +450,10 @@ def _reason(
 
 
 def interval(row: Mapping[str, Any]) -> str:
-    """An interval as text."""
-    return f"[{number(row['ci_low'])}, {number(row['ci_high'])}]"
+    """An interval as text, or why there is none."""
+    if np.isnan(row["ci_low"]):
+        return "no interval, for want of spread between the units"
+    return f"{100 * row['ci_level']:g} % interval [{number(row['ci_low'])}, {number(row['ci_high'])}]"
 
 
 # Exploratory and descriptive rows --------------------------------------------------------------------------------
@@ -471,6 +487,7 @@ def _declared(evidence: Evidence, points: Sequence[Point], hypothesis: str | Non
         *(["hypothesis"] if hypothesis in evidence.late else []),
         *(["arm"] if any(point_key(point) in evidence.late for point in points) else []),
         *(["seeds"] if "seeds" in evidence.late else []),
+        *(["networks existed"] if "networks" in evidence.late else []),
     ]
     return f"{LATE}: {', '.join(after)}" if after else "before training"
 

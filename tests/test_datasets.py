@@ -88,6 +88,9 @@ def test_fingerprint_sees_every_array(tmp_path):
         ({"x_test": np.zeros((10, 5, 5, 3), np.uint8)}, "differ in shape"),
         ({"x_train": np.array([["a"]] * 20).reshape(20, 1, 1)}, "uint8 (0 to 255) or floats"),
         ({"x_train": np.array([None] * 20, object)}, "Python objects"),
+        ({"y_train": np.full(20, -1)}, "y_train row 0: label -1"),
+        ({"x_test": np.zeros((0, 6, 6, 3), np.uint8), "y_test": np.zeros(0, int)}, "x_test has no images"),
+        ({"x_train": np.full((20, 6, 6, 3), 1e39)}, "beyond float32"),
     ],
 )
 def test_a_malformed_npz_is_named(tmp_path, changes, said):
@@ -106,8 +109,11 @@ def test_nan_names_its_row(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated", b"not an archive"])
 def test_a_file_that_is_no_npz(tmp_path, content):
     (tmp_path / "x.npz").write_bytes(content)
-    with pytest.raises(UserError, match=r"x\.npz"):
+    with pytest.raises(UserError, match=r"x\.npz: is no \.npz file"):
         load_dataset("npz", path=tmp_path / "x.npz")
+    np.save(tmp_path / "y.npy", np.zeros(3))
+    with pytest.raises(UserError, match=r"y\.npy: is no \.npz file"):
+        load_dataset("npz", path=tmp_path / "y.npy")
 
 
 def test_too_many_images_asked_for(tmp_path):

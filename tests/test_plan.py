@@ -5,7 +5,10 @@ from statsmodels.stats.multitest import multipletests
 
 from kdstats.documents import read_document, validated
 from kdstats.errors import UserError
-from kdstats.plan import attainable, clusters, make_plan, partners, replicates, smallest_adjusted, smallest_p
+from kdstats.plan import (
+    LATE_FAMILY, SIGN_FLIP_DRAWS, SIGN_FLIP_EXACT, attainable, clusters, make_plan, partners, refuse_unattainable,
+    replicates, smallest_adjusted, smallest_p,
+)  # fmt: skip
 from kdstats.protocol import Protocol
 
 TEXT = """
@@ -113,5 +116,23 @@ def test_attainable_by_hand(tmp_path, arguments, units, smallest, adjusted):
 )
 def test_what_cannot_be_reached_is_refused_with_what_would_do(tmp_path, arguments, said):
     with pytest.raises(UserError) as error:
-        make_plan(protocol(tmp_path, **arguments), "data")
+        refuse_unattainable(make_plan(protocol(tmp_path, **arguments), "data"))
     assert said in str(error.value)
+
+
+def test_late_hypotheses_are_a_family_with_floors_of_its_own(tmp_path):
+    p = protocol(tmp_path, teachers=6)
+    first, second = attainable(p, late={"agreement-kd-vs-siddo[alpha=0.9]"})
+    assert [first.smallest_adjusted, second.smallest_adjusted] == [2**-6, 2**-6]
+    assert (first.hypothesis.family, second.hypothesis.family) == ("confirmatory", LATE_FAMILY)
+
+
+def test_the_sampled_sign_flip_has_its_own_floor():
+    import inspect
+
+    from kdstats.stats import paired, sign_flip
+
+    assert inspect.signature(sign_flip).parameters["draws"].default == SIGN_FLIP_DRAWS
+    assert paired._EXACT == SIGN_FLIP_EXACT
+    n = SIGN_FLIP_EXACT + 1
+    assert sign_flip([1.0] * n, alternative="greater").p_value == smallest_p("sign-flip", "greater", n) == 1e-5

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -134,8 +135,8 @@ def test_two_processes_on_one_run_directory_train_nothing_twice(finished, small)
 
 def test_amendments_are_recorded_and_marked(finished, tmp_path):
     (tmp_path / "small.yaml").write_text(SMALL)
-    link = ("--store", finished[0] / "runs" / "small" / "replicates")
-    assert kdstats("run", "small.yaml", *link, cwd=tmp_path).returncode == 0
+    shutil.copytree(finished[0] / "runs", tmp_path / "runs")
+    assert kdstats("run", "small.yaml", cwd=tmp_path).returncode == 0
     before = pd.read_csv(tmp_path / "runs" / "small" / "verdicts.csv")
     late = "  - {name: late, metric: accuracy, arm: kd, control: siddo, direction: two-sided, test: paired-t}\n"
     (tmp_path / "small.yaml").write_text(SMALL.rstrip("\n") + "\n" + late)
@@ -231,3 +232,51 @@ def test_cuda_where_there_is_none(small):
 def test_a_run_directory_that_cannot_be_made(small):
     refused = kdstats("run", small, "--run-dir", "/dev/full/run", cwd=small.parent)
     assert refused.returncode == 2 and "cannot be written" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_hypotheses_written_when_the_students_existed_say_so(finished, tmp_path):
+    """A new name or another run directory is no way to declare a hypothesis after the fact unseen."""
+    (tmp_path / "hark.yaml").write_text(
+        SMALL.replace("name: small", "name: hark").replace("direction: greater", "direction: less")
+    )
+    store = finished[0] / "runs" / "small" / "replicates"
+    done = kdstats("run", "hark.yaml", "--store", store, cwd=tmp_path)
+    assert done.returncode == 0 and "existed before it was frozen" in done.stdout, done.stderr
+    assert set(pd.read_csv(tmp_path / "runs" / "hark" / "verdicts.csv")["declared"]) == {
+        "after training: networks existed"
+    }
+    run = tmp_path / "runs" / "hark"
+    (run / "protocol.yaml").unlink()
+    (tmp_path / "hark.yaml").write_text(SMALL.replace("name: small", "name: hark"))
+    refused = kdstats("run", "hark.yaml", cwd=tmp_path)
+    assert refused.returncode == 2 and "missing or damaged" in refused.stderr
+
+
+def test_records_that_are_damaged_are_named_and_the_stamp_is_made_again(finished, tmp_path):
+    (tmp_path / "small.yaml").write_text(SMALL)
+    shutil.copytree(finished[0] / "runs", tmp_path / "runs")
+    run = tmp_path / "runs" / "small"
+    (run / "results.json").write_text('{"inp')
+    assert "not tested yet" in kdstats("status", run, cwd=tmp_path).stdout
+    assert kdstats("run", "small.yaml", cwd=tmp_path).returncode == 0
+    (run / "protocol.yaml").write_text("name: small\n")
+    damaged = kdstats("report", run, cwd=tmp_path)
+    assert damaged.returncode == 2 and "frozen protocol is missing or damaged; `kdstats run`" in damaged.stderr
+    assert kdstats("run", "small.yaml", cwd=tmp_path).returncode == 0  # the same protocol writes it again
+    good = (run / "environment.json").read_text()
+    for name, content in [("environment.json", "{}"), ("environment.json", "[]"), ("amendments.json", "[1]")]:
+        (run / name).write_text(content)
+        for command in (["status", run], ["report", run], ["run", "small.yaml"]):
+            refused = kdstats(*command, cwd=tmp_path)
+            assert refused.returncode == 2 and f"{name}: is damaged" in refused.stderr, refused.stderr
+        (run / "environment.json").write_text(good)
+
+
+def test_a_run_in_which_everything_fails_still_has_a_report(tmp_path):
+    text = SMALL.replace("optimiser: adamw, learning_rate: 0.01", "optimiser: sgd, learning_rate: 1.0e+30")
+    (tmp_path / "small.yaml").write_text(text)
+    done = kdstats("run", "small.yaml", "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs" / "small"
+    assert len(pd.read_csv(run / "failures.csv")) == 90
+    assert set(pd.read_csv(run / "verdicts.csv")["verdict"]) == {"inconclusive"}

@@ -258,7 +258,16 @@ def test_a_teacher_without_errors_is_left_out_and_is_no_failure():
     e = Evidence(pd.concat([right, wrong]), tuple((t, 0) for t in range(3)))
     contrasts, found = judge(e, [claim(controls=(OTHER,), metric="asymmetry", test="paired-t")], 0.05, "holm")
     assert contrasts.loc[0, ["n_pairs", "n_failed_arm", "n_failed_control"]].tolist() == [2, 0, 0]
-    assert contrasts.loc[0, "note"].startswith("1 pairs are left out: the teacher is wrong on none")
+    assert contrasts.loc[0, "note"].startswith("1 of 3 pairs is left out: the teacher is wrong on none")
     nobody = Evidence(pd.concat([right, wrong[wrong["teacher"] == 2]]), tuple((t, 0) for t in range(3)))
     _, found = judge(nobody, [claim(controls=(OTHER,), metric="asymmetry", test="paired-t")], 0.05, "holm")
     assert found.loc[0, "verdict"] == "inconclusive" and "the teacher is wrong on none" in found.loc[0, "sentence"]
+
+
+def test_means_that_differ_by_rounding_are_equal():
+    # .1 + .2 + .3 and .3 + .2 + .1 have other last bits than their sum has the other way round
+    values = {"kd": np.array([[0.1, 0.2, 0.3]] * 6), "ce": np.array([[0.3, 0.2, 0.1]] * 6)}
+    for test in ("sign-flip", "wilcoxon", "paired-t"):
+        contrasts, found = judge(evidence(values), [claim(test=test)], 0.05, "holm")
+        assert contrasts.loc[0, "estimate"] == 0 and contrasts.loc[0, "p_value"] == 1
+        assert found.loc[0, "verdict"] == "inconclusive" and "nan" not in found.loc[0, "sentence"]
