@@ -6,8 +6,17 @@ from statsmodels.stats.multitest import multipletests
 from kdstats.documents import read_document, validated
 from kdstats.errors import UserError
 from kdstats.plan import (
-    LATE_FAMILY, SIGN_FLIP_DRAWS, SIGN_FLIP_EXACT, attainable, clusters, make_plan, partners, refuse_unattainable,
-    replicates, smallest_adjusted, smallest_p,
+    LATE_FAMILY,
+    SIGN_FLIP_DRAWS,
+    SIGN_FLIP_EXACT,
+    attainable,
+    clusters,
+    make_plan,
+    partners,
+    refuse_unattainable,
+    replicates,
+    smallest_adjusted,
+    smallest_p,
 )  # fmt: skip
 from kdstats.protocol import Protocol
 
