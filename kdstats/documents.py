@@ -414,7 +414,7 @@ def mistakes_of(error: ValidationError, model: type[BaseModel], also: Sequence[s
             yield path[:-1], f"`{path[-1]}` is required: {description or _words(annotation, metadata)}"
         elif one["type"] == "extra_forbidden":
             keys, hints = [*block.model_fields, *also], getattr(block, "HINTS", {})
-            yield path, hints.get(path[-1]) or f"unknown key: {', '.join(keys)}{nearest(path[-1], keys)}"
+            yield path, hints.get(path[-1]) or f"unknown key, allowed are {', '.join(keys)}{nearest(path[-1], keys)}"
         else:
             words = description or _words(annotation, metadata)
             yield path, f"{shown(value)} is not allowed: {words}{nearest(value, _names(annotation, metadata))}"

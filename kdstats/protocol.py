@@ -735,7 +735,7 @@ def read_protocol(path: Path | str) -> Protocol:
 
 
 def read_hypotheses(path: Path | str) -> Hypotheses:
-    """Read hypotheses for a table of scores: the protocol's block, or its list alone.
+    """Read hypotheses for a table of scores: the protocol's block, its list alone, or a whole protocol.
 
     Raises
     ------
@@ -743,9 +743,12 @@ def read_hypotheses(path: Path | str) -> Hypotheses:
         As ``read_protocol``.
     """
     document = read_document(path)
-    if isinstance(document.root.content, list):
-        document = Document(document.file, Node({"hypotheses": document.root}, document.root.line), document.mistakes)
-    return validated(Hypotheses, document)
+    content = document.root.content
+    if isinstance(content, list):
+        content = {"hypotheses": document.root}
+    elif isinstance(content, dict):  # what else a protocol says is not about scores
+        content = {k: v for k, v in content.items() if k in Hypotheses.model_fields or k not in Protocol.model_fields}
+    return validated(Hypotheses, Document(document.file, Node(content, document.root.line), document.mistakes))
 
 
 def one_hypothesis(

@@ -77,6 +77,17 @@ def test_scores_of_a_run_give_the_runs_p_values(tmp_path):
     assert done.returncode == 0 and "p = 0.125" in done.stdout and "3 pairs of teachers" in done.stdout
 
 
+def test_a_whole_protocol_serves_as_hypotheses_file(tmp_path):
+    write(tmp_path)
+    (tmp_path / "p.yaml").write_text(
+        "name: p\ndataset: digits\narms: {kd: , ce: }\nlevel: 0.01\n"
+        "hypotheses: [{metric: accuracy, arm: mine, control: plain, direction: greater}]\n"
+    )
+    done = kdstats("test", "scores.csv", "--hypotheses", "p.yaml", cwd=tmp_path)
+    assert done.returncode == 0 and "inconclusive" in done.stdout  # 2⁻⁶ > .01
+    assert "no outcome of this test is below p = 0.0156" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("rows", "columns", "said"),
     [
