@@ -4,6 +4,7 @@ Heavy rooms are imported where they are used: a run that has nothing to train im
 to report no seaborn.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -205,6 +206,7 @@ def _git_commit() -> str | None:
 
 # Score and test --------------------------------------------------------------------------------------------------
 
+STAMP = "results.json"
 TABLES = ("scores", "contrasts", "verdicts", "transfers", "curves", "failures")
 
 
@@ -335,9 +337,15 @@ def report(run: Path, report_dir: Path | None, allow_mixed: bool, say: Say) -> P
 
     results = evaluate(run, allow_mixed, say)
     folder = report_dir or Path("reports") / results.protocol["name"]
-    with store.disk_errors(folder):
+    writable = os.access(run, os.W_OK)
+    with store.disk_errors(folder), store.run_lock(run) if writable else contextlib.nullcontext():
         write_report(results, folder)
     say(f"report: {folder / 'index.html'}")
+    if writable:
+        frozen = store.read_frozen(run)
+        inputs = _inputs(run, make_plan(frozen.protocol, frozen.fingerprint, frozen.late), allow_mixed)
+        with store.disk_errors(run):
+            store.write_json(run / STAMP, {"inputs": inputs, "outputs": _outputs(run, folder)})
     return folder / "index.html"
 
 
@@ -350,23 +358,19 @@ def run_protocol(file: Path, options: Options, say: Say, show: Show) -> Path:
     """
     run, plan = train(file, options, say, show)
     folder = report_folder(plan.protocol.name, options)
-    stamp = run / "results.json"
     inputs = _inputs(run, plan, options.allow_mixed)
-    if _stamped(stamp) == {"inputs": inputs, "outputs": _outputs(run, folder)}:
+    if _stamped(run) == {"inputs": inputs, "outputs": _outputs(run, folder)}:
         say(f"nothing to do: {len(plan.replicates)} replicates, tests and report are up to date")
         say(f"report: {folder / 'index.html'}")
         return folder / "index.html"
     say(f"testing {len(plan.floors)} hypotheses on {len(plan.replicates)} replicates")
-    page = report(run, folder, options.allow_mixed, say)
-    with store.disk_errors(run):
-        store.write_json(stamp, {"inputs": inputs, "outputs": _outputs(run, folder)})
-    return page
+    return report(run, folder, options.allow_mixed, say)
 
 
-def _stamped(stamp: Path) -> Any:
-    """What results.json says; it only saves work, so one that is missing or damaged says nothing."""
+def _stamped(run: Path) -> Any:
+    """What the stamp says; it only saves work, so one that is missing or damaged says nothing."""
     try:
-        return json.loads(stamp.read_text("utf-8"))
+        return json.loads((run / STAMP).read_text("utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -418,7 +422,7 @@ def status(run: Path) -> Status:
                 trained += 1
             except store.Damaged as damage:
                 damaged.append(str(damage))
-    stamped = _stamped(run / "results.json")
+    stamped = _stamped(run)
     inputs = {_inputs(run, plan, allow_mixed) for allow_mixed in (False, True)}
     tested = isinstance(stamped, dict) and stamped.get("inputs") in inputs and trained == len(plan.replicates)
     tested = tested and all((run / f"{name}.csv").exists() for name in TABLES)

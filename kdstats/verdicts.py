@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import kdstats
 from kdstats import metrics, stats
 from kdstats.catalog import ASYMMETRY, METRICS
-from kdstats.plan import LATE_FAMILY, in_pairs, smallest_p
+from kdstats.plan import LATE_FAMILY, in_pairs, smallest_p, swaps_teachers
 from kdstats.protocol import HypothesisPoint, Point
 from kdstats.scoring import Key, point_key
 
@@ -468,7 +468,8 @@ def explore(
     for comparison in comparisons:
         row = contrast(evidence, table, comparison, 1 - level)
         row |= {"declared": _declared(evidence, [comparison.arm, comparison.control]), "kind": "exploratory"}
-        if comparison.metric == ASYMMETRY:
+        primary = comparison.estimator == "headroom" and swaps_teachers(comparison.control.kind)
+        if comparison.metric == ASYMMETRY and not primary:
             note = COPYING if comparison.estimator != "headroom" else ACCURACY
             empty = dict.fromkeys(("p_value", "p_reverse", "p_equivalence", "bayes_factor", "statistic"))
             row |= empty | {"kind": "descriptive", "note": "; ".join(filter(None, (note, row.get("note"))))}

@@ -54,6 +54,7 @@ def test_a_second_report_leaves_no_diff(finished):
     assert again.returncode == 0, again.stderr
     one, two = folder / "reports" / "small", folder / "again"
     files = sorted(file.relative_to(one) for file in one.rglob("*") if file.is_file())
+    assert "tested and reported" in kdstats("status", "runs/small", cwd=folder).stdout
     assert files == sorted(file.relative_to(two) for file in two.rglob("*") if file.is_file())
     assert [file for file in files if (one / file).read_bytes() != (two / file).read_bytes()] == []
 

@@ -235,6 +235,11 @@ def test_exploratory_rows_bear_no_verdict_and_descriptive_ones_no_p():
     assert rows["kind"].tolist() == ["exploratory"] + ["descriptive"] * 3 and set(rows["verdict"]) == {""}
     assert rows.loc[0, "p_adjusted"] == 2 / 64 and rows.loc[1:, "p_value"].isna().all()
     assert "positive under pure copying" in rows.loc[2, "note"] and "accuracy alone" in rows.loc[1, "note"]
+    other = Evidence(scores.replace({"ce": "kd-other"}), e.pairs)
+    asked = [verdicts.Comparison("asymmetry", KD, OTHER, test="paired-t", estimator=x) for x in ("headroom", "raw")]
+    rows = explore(other, asked, 0.05, "holm")
+    assert rows["kind"].tolist() == ["exploratory", "descriptive"]  # against kd-other, h is the primary estimator
+    assert np.isfinite(rows.loc[0, "p_value"]) and "accuracy" not in rows.loc[0, "note"]
 
 
 def test_null_protocols_are_supported_at_most_at_the_level(monkeypatch):

@@ -66,7 +66,7 @@ class Results:
         ValueError
             Where a table has rows and lacks a column that the report reads.
         """
-        from kdstats.scoring import parameters_text
+        from kdstats.protocol import parameters_text
 
         scores = self.scores
         if "arm_params" not in scores:
