@@ -8,6 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Machines are shared and slow at times: no example has a time limit. CI draws the same examples every time.
+slow = [HealthCheck.too_slow]
+settings.register_profile("here", deadline=None, suppress_health_check=slow)
+settings.register_profile("ci", deadline=None, suppress_health_check=slow, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 SMALL = """
 name: small
