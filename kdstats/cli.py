@@ -288,7 +288,7 @@ def _bar() -> Iterator[Callable[["Progress"], None]]:
         task = bar.add_task("", total=None, visible=False)
 
         def show(state: "Progress") -> None:
-            bar.update(task, total=state.total, completed=len(state.done), visible=True)
+            bar.update(task, total=state.total, completed=state.completed, visible=True)
 
         yield show
 

@@ -133,7 +133,7 @@ def train(file: Path, options: Options, say: Say, show: Show) -> tuple[Path, Pla
         store.link_replicates(home, root, (r.id for r in plan.replicates)) if home != root else None
     missing = [replicate for replicate in plan.replicates if not store.complete(home, replicate.id)]
     if missing:
-        _train_missing(plan, home, load, options, len(missing), say, show)
+        _train_missing(plan, home, load, dataset.fingerprint, options, len(missing), say, show)
     if home != root:
         with store.disk_errors(run):
             store.link_replicates(home, root, (r.id for r in plan.replicates))
@@ -141,7 +141,14 @@ def train(file: Path, options: Options, say: Say, show: Show) -> tuple[Path, Pla
 
 
 def _train_missing(
-    plan: Plan, root: Path, load: Callable[[], Dataset], options: Options, missing: int, say: Say, show: Show
+    plan: Plan,
+    root: Path,
+    load: Callable[[], Dataset],
+    fingerprint: str,
+    options: Options,
+    missing: int,
+    say: Say,
+    show: Show,
 ) -> None:
     from kdstats.training.engine import choose_device
     from kdstats.training.workers import Job, Progress, default_workers, device_name, train_missing
@@ -152,8 +159,8 @@ def _train_missing(
         f"training {missing} of {len(plan.replicates)} replicates on {device_name(device)} with"
         f" {workers} worker{'s' if workers > 1 else ''}"
     )
-    progress = Progress(len(plan.replicates))
-    train_missing(Job(plan, root, load, str(device)), workers, show, progress)
+    progress = Progress(len(plan.replicates), plan.protocol.recipe.epochs)
+    train_missing(Job(plan, root, load, fingerprint, str(device)), workers, show, progress)
 
 
 def remove_damaged(plan: Plan, root: Path, say: Say) -> None:

@@ -260,7 +260,7 @@ class Frozen:
 
     @property
     def late(self) -> frozenset[Any]:
-        """What was declared after training: hypothesis points, points (arm, parameters), "seeds", "networks"."""
+        """What was declared after training: hypothesis points, points (arm, parameters), ("seeds",), ("networks",)."""
         return _late(self.environment, self.amendments)
 
 
@@ -268,8 +268,8 @@ def _late(environment: Mapping[str, Any], amendments: Iterable[Mapping[str, Any]
     after = [a["added"] for a in amendments if a["replicates_existed"] or a["scores_existed"]]
     late: set[Any] = {name for added in after for name in added.get("hypotheses", ())}
     late |= {tuple(point) for added in after for point in added.get("points", ())}
-    late |= {"seeds"} if any(added.get("teacher_seeds") or added.get("student_seeds") for added in after) else set()
-    return frozenset(late | ({"networks"} if environment.get("students_existed") else set()))
+    late |= {("seeds",)} if any(added.get("teacher_seeds") or added.get("student_seeds") for added in after) else set()
+    return frozenset(late | ({("networks",)} if environment.get("students_existed") else set()))
 
 
 def _records(run: Path) -> tuple[dict[str, Any], tuple[dict[str, Any], ...]]:

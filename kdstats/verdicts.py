@@ -34,8 +34,8 @@ class Evidence:
     clusters : teacher -> unit of a claim about teachers where they are swapped in pairs
     per_example : (metric, keys) -> (len(keys), N), row means are the metric; None where only scores are at hand
     agreements : keys -> teacher right, student agrees, each (len(keys), N); for the asymmetry about new examples
-    late : hypothesis names and points (arm, parameters) declared after training; "seeds" if any were; "networks" if
-        students of this protocol existed before it was frozen (in a shared store, say)
+    late : hypothesis names and points (arm, parameters) declared after training; ("seeds",) if any were;
+        ("networks",) if students of this protocol existed before it was frozen (in a shared store, say)
     identity : columns that every row begins with: protocol, protocol_hash, dataset, split
     """
 
@@ -487,8 +487,8 @@ def _declared(evidence: Evidence, points: Sequence[Point], hypothesis: str | Non
     after = [
         *(["hypothesis"] if hypothesis in evidence.late else []),
         *(["arm"] if any(point_key(point) in evidence.late for point in points) else []),
-        *(["seeds"] if "seeds" in evidence.late else []),
-        *(["networks existed"] if "networks" in evidence.late else []),
+        *(["seeds"] if ("seeds",) in evidence.late else []),
+        *(["networks existed"] if ("networks",) in evidence.late else []),
     ]
     return f"{LATE}: {', '.join(after)}" if after else "before training"
 

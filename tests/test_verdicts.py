@@ -177,8 +177,10 @@ def test_what_came_late_is_a_family_of_its_own_and_says_so():
     _, found = judge(evidence(values, late=frozenset({"b", ("rcd", "")})), both, 0.05, "holm")
     assert found["p_adjusted"].tolist() == [1 / 64, 1 / 64]
     assert found["declared"].tolist() == ["before training", "after training: hypothesis, arm"]
-    _, seeds = judge(evidence(values, late=frozenset({"seeds"})), both, 0.05, "holm")
+    _, seeds = judge(evidence(values, late=frozenset({("seeds",)})), both, 0.05, "holm")
     assert set(seeds["declared"]) == {"after training: seeds"} and set(seeds["family"]) == {"confirmatory"}
+    _, named = judge(evidence(values, late=frozenset({("seeds",)})), [claim("seeds")], 0.05, "holm")
+    assert set(named["family"]) == {"confirmatory"}  # a hypothesis may bear that name
 
 
 def test_the_asymmetry_is_h_of_mean_counts_on_pairs_of_teachers():

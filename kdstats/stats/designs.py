@@ -34,7 +34,6 @@ from kdstats.stats.paired import (
 )
 
 Scope = Literal["each", "these", "recipe"]
-Test = Literal["sign-flip", "wilcoxon", "paired-t", "two-way-t"]
 
 NAN = float("nan")
 
@@ -303,8 +302,8 @@ def infer(
     if d.ndim != 1:
         raise ValueError(f"difference has shape {d.shape}: one number a unit")
     check_alternative(alternative)
-    if test not in get_args(Test):
-        raise ValueError(f"test is {test!r}: it is one of {', '.join(get_args(Test))}")
+    if test not in (*TESTS, *T_TESTS):
+        raise ValueError(f"test is {test!r}: it is one of {', '.join((*TESTS, *T_TESTS))}")
     if (test == "two-way-t") != (examples is not None):
         raise ValueError(
             f"test is {test} and examples are {'absent' if examples is None else 'given'}: two-way-t is the test about "
@@ -342,7 +341,7 @@ def _on_this_test_set(
         statistic, p_value = run(alternative)
         p_reverse, p_equivalence = _other_p_values(run, alternative, margin)
     else:
-        flips = partial(_weighted_sign_flip, weights=weights, seed=seed) if test == "sign-flip" else wilcoxon
+        flips = partial(TESTS[test], weights=weights, seed=seed)
         result = flips(d, alternative=alternative)
         name, statistic, p_value = result.test, result.statistic, result.p_value
         p_reverse = None if alternative == "two-sided" else flips(d, alternative=_opposite(alternative)).p_value
@@ -396,6 +395,16 @@ def _on_new_examples(
 def _weighted_sign_flip(d: ArrayLike, *, alternative: Alternative, weights: Array, seed: int) -> TestResult:
     """Sign flips of Σ w d: flipping w d is flipping d. Times U, so that equal weights are 1 and the mean stays."""
     return sign_flip(np.asarray(d) * weights * len(weights), alternative=alternative, seed=seed)
+
+
+def _signed_ranks(d: ArrayLike, *, alternative: Alternative, weights: Array, seed: int) -> TestResult:
+    """Ranks of all students, each once: they have neither weights nor draws."""
+    return wilcoxon(d, alternative=alternative)
+
+
+# Tests of the units' differences: f(d, *, alternative, weights, seed), weights being each unit's in the mean.
+TESTS: dict[str, Callable[..., TestResult]] = {"sign-flip": _weighted_sign_flip, "wilcoxon": _signed_ranks}
+T_TESTS = ("paired-t", "two-way-t")  # of the estimate and its standard error
 
 
 def _t(estimate: float, sem: float, df: float, alternative: str, null: float = 0.0) -> tuple[float, float]:

@@ -27,6 +27,7 @@ class Job:
     plan: Plan
     root: Path
     load: Callable[[], Any]
+    fingerprint: str
     device: str
 
 
@@ -35,13 +36,21 @@ class Progress:
     """What is done, for whoever shows it."""
 
     total: int
+    epochs: int  # of one replicate
     done: set[str] = field(default_factory=set)
-    epochs: dict[str, int] = field(default_factory=dict)  # of replicates that are being trained
+    begun: dict[str, int] = field(default_factory=dict)  # epochs of replicates that are being trained
+
+    @property
+    def completed(self) -> float:
+        """Replicates, those in training by their share of epochs."""
+        return len(self.done) + sum(self.begun.values()) / self.epochs
 
 
 def default_workers(device: str) -> int:
     """One worker a core on the CPU, one on an accelerator."""
-    return len(os.sched_getaffinity(0)) if device == "cpu" and hasattr(os, "sched_getaffinity") else 1
+    if device != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def train_missing(job: Job, workers: int, show: Callable[[Progress], None], progress: Progress) -> None:
@@ -50,9 +59,9 @@ def train_missing(job: Job, workers: int, show: Callable[[Progress], None], prog
     Raises
     ------
     UserError
-        What a worker could not do: a disk that is full, data that changed.
+        What a worker could not do (a disk that is full, data that changed), or that all were killed.
     RuntimeError
-        Where workers were killed and replicates are left.
+        A worker's own fault, with its traceback.
     """
     context = multiprocessing.get_context("spawn")
     pairs = []
@@ -91,10 +100,10 @@ def train_missing(job: Job, workers: int, show: Callable[[Progress], None], prog
 
 def _note(progress: Progress, kind: str, content: list[Any]) -> None:
     if kind == "epoch":
-        progress.epochs[content[0]] = content[1]
+        progress.begun[content[0]] = content[1]
     elif kind == "done":
         progress.done.add(content[0])
-        progress.epochs.pop(content[0], None)
+        progress.begun.pop(content[0], None)
     elif kind == "user error":
         raise UserError(content[0])
     else:
@@ -170,7 +179,12 @@ class _Room:
     def images(self) -> Any:
         from kdstats.training.data import to_device
 
-        return to_device(self.job.load(), self.device)
+        dataset = self.job.load()
+        if dataset.fingerprint != self.job.fingerprint:
+            raise UserError(
+                f"dataset {dataset.name}: its files changed since the run began; start again with them at rest"
+            )
+        return to_device(dataset, self.device)
 
     def teacher(self, id: str) -> Any:
         """A trained teacher on the device. Students come by teacher and need two, so four are kept."""

@@ -1,0 +1,38 @@
+"""The catalogue names what there is, and all of it."""
+
+import inspect
+
+from kdstats import catalog, metrics
+from kdstats.datasets import CLASSES, READERS
+from kdstats.protocol import SEED_ONLY
+from kdstats.reporting.figures import FIGURES
+from kdstats.reporting.tables import TABLES
+from kdstats.stats import designs, multiplicity
+from kdstats.training.objectives import OBJECTIVES
+from kdstats.training.targets import TARGETS
+
+
+def test_arms():
+    assert {arm.objective for arm in catalog.ARMS.values()} == set(OBJECTIVES)
+    assert {arm.target for arm in catalog.ARMS.values()} - {None} == set(TARGETS)
+    for arm in catalog.ARMS.values():  # every parameter of a loss can be set, and has the loss's default
+        taken = inspect.signature(OBJECTIVES[arm.objective]).parameters
+        for name, field in arm.parameters.model_fields.items():
+            assert name not in taken or taken[name].default == field.default
+
+
+def test_metrics_and_datasets():
+    for name, metric in catalog.METRICS.items():
+        parameters = inspect.signature(getattr(metrics, name)).parameters
+        assert next(iter(parameters)) == ("teacher" if metric.against == "teacher" else "logits")
+    assert set(catalog.DATASETS) == {"digits", "npz", *READERS} and set(READERS) == set(CLASSES)
+
+
+def test_tests_and_corrections():
+    assert set(catalog.TESTS) == {*designs.TESTS, *designs.T_TESTS} == {*SEED_ONLY, "two-way-t"}
+    for correction in catalog.CORRECTIONS:
+        assert multiplicity.adjust([0.5], correction).tolist() == [0.5]
+
+
+def test_tables_and_figures():
+    assert {"verdicts", "arms"} <= set(TABLES) and {"slopes", "estimates", "transfer_plane"} <= set(FIGURES)
