@@ -4,7 +4,6 @@ from kdstats.stats.designs import Inference, Units, infer, to_units, two_way
 from kdstats.stats.effects import dz, hedges_correction, hedges_g, paired_cles, rank_biserial
 from kdstats.stats.multiplicity import adjust
 from kdstats.stats.paired import (
-    TestResult,
     bayes_factor,
     differences,
     paired_t,
@@ -12,6 +11,7 @@ from kdstats.stats.paired import (
     tost,
     wilcoxon,
 )
+from kdstats.stats.results import TestResult
 
 __all__ = [
     "Inference",

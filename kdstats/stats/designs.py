@@ -15,22 +15,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kdstats.stats import effects
-from kdstats.stats.paired import (
-    ALL_EQUAL,
-    TIE,
+from kdstats.stats.paired import ALL_EQUAL, TIE, bayes_factor, differences, sign_flip, tost, wilcoxon
+from kdstats.stats.results import (
     Alternative,
     Array,
     Number,
     TestResult,
-    bayes_factor,
     check_alternative,
     check_margin,
-    differences,
-    sign_flip,
     t_interval,
     t_p_value,
-    tost,
-    wilcoxon,
 )
 
 Scope = Literal["each", "these", "recipe"]

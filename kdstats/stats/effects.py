@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaln
 from scipy.stats import rankdata
 
-from kdstats.stats.paired import ALL_EQUAL, Number, differences, rounded, without_variance
+from kdstats.stats.paired import ALL_EQUAL, differences, rounded, without_variance
+from kdstats.stats.results import Number
 
 
 def dz(x: ArrayLike, y: ArrayLike | None = None) -> Number:

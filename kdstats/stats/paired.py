@@ -9,19 +9,26 @@ than ``TIE`` of their row's scale count as equal, wherever a test ranks, counts 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import integrate, stats
 
-Alternative = Literal["two-sided", "greater", "less"]
+from kdstats.stats.results import (
+    Alternative,
+    Array,
+    Number,
+    TestResult,
+    check_alternative,
+    check_margin,
+    plain,
+    t_interval,
+    t_p_value,
+)
+
 Zeros = Literal["pratt", "wilcox"]
-Array = NDArray[np.float64]
-Number = Any  # float for one sample, Array for many
 
 TIE = 1e-10
 ALL_EQUAL = "all differences are equal: a t test has no variance to work with"
@@ -29,56 +36,6 @@ ALL_EQUAL = "all differences are equal: a t test has no variance to work with"
 _ENUMERATED = 12  # up to here all 2ⁿ flips of many rows at once
 _EXACT = 40  # up to here 2^(n/2) half sums, sorted
 _RANKED = 1000  # the signed-rank distribution costs n³
-
-
-@dataclass(frozen=True)
-class TestResult:
-    """What a paired test found.
-
-    Attributes
-    ----------
-    test : str
-        The test's exact name, with how its p-value was made: ``sign-flip, exact``, ``sign-flip, 99,999 draws``, …
-    statistic : float or array
-        The mean difference (sign flip), W⁺ (Wilcoxon), t (paired t); for equivalence, that of the larger p-value.
-    p_value : float or array
-    estimate : float or array
-        Mean difference x - y, in the unit of the scores.
-    standard_error : float or array
-        sd / √n with ddof 1; exactly 0 where all differences are equal.
-    df : float
-        n - 1, the degrees of freedom of the standard error.
-    n : int
-        Pairs.
-    alternative : str
-        ``two-sided``, ``greater``, ``less`` or ``equivalence``.
-    """
-
-    __test__ = False  # not a test case, whatever pytest thinks of the name
-
-    test: str
-    statistic: Number
-    p_value: Number
-    estimate: Number
-    standard_error: Number
-    df: float
-    n: int
-    alternative: str
-
-    def confidence_interval(self, level: float = 0.95) -> tuple[Number, Number]:
-        """Two-sided t interval of the mean difference, estimate ∓ t(½ + level/2; df) · standard_error.
-
-        The same interval whatever the test: only the t test's p-values agree with it exactly. NaN where all
-        differences are equal, since nothing then estimates their spread.
-        """
-        return t_interval(self.estimate, self.standard_error, self.df, level)
-
-    def to_frame(self, level: float = 0.95) -> pd.DataFrame:
-        """One row a sample (leading axes in C order): the attributes, then ci_low, ci_high, ci_level."""
-        low, high = self.confidence_interval(level)
-        columns = vars(self) | {"ci_low": low, "ci_high": high, "ci_level": level}
-        arrays = np.broadcast_arrays(*columns.values())
-        return pd.DataFrame({name: array.ravel() for name, array in zip(columns, arrays, strict=True)})
 
 
 # Differences -----------------------------------------------------------------------------------------------------
@@ -152,27 +109,15 @@ def _result(
     test: str, d: Array, statistic: Number, p_value: Number, alternative: str, standard_error: Array | None = None
 ) -> TestResult:
     error = _standard_error(d) if standard_error is None else standard_error
-    statistic, p_value, estimate, error = (_plain(a) for a in (statistic, p_value, d.mean(axis=-1), error))
+    statistic, p_value, estimate, error = (plain(a) for a in (statistic, p_value, d.mean(axis=-1), error))
     n = d.shape[-1]
-    return TestResult(test, statistic, p_value, estimate, error, float(n - 1), n, alternative)
-
-
-def _plain(array: Any) -> Number:
-    return float(array) if np.ndim(array) == 0 else np.asarray(array, dtype=np.float64)
+    interval = partial(t_interval, estimate, error, n - 1)
+    details = {"standard_error": error, "df": float(n - 1)}
+    return TestResult(test, statistic, p_value, estimate, n, alternative, interval, details)
 
 
 def _standard_error(d: Array) -> Array:
     return np.where(without_variance(d), 0.0, d.std(axis=-1, ddof=1) / np.sqrt(d.shape[-1]))
-
-
-def check_alternative(alternative: str) -> None:
-    if alternative not in get_args(Alternative):
-        raise ValueError(f"alternative is {alternative!r}: it is one of {', '.join(get_args(Alternative))}")
-
-
-def check_margin(margin: float) -> None:
-    if not (np.isfinite(margin) and margin > 0):
-        raise ValueError(f"margin is {margin}: equivalence needs a positive one, in the unit of the scores")
 
 
 # Sign flips ------------------------------------------------------------------------------------------------------
@@ -440,22 +385,6 @@ def _ratio(a: Any, b: Any) -> Array:
     return np.divide(a, b, out=np.full(np.shape(a), np.nan), where=np.asarray(b) != 0)
 
 
-def t_p_value(t: Number, df: Number, alternative: str) -> Number:
-    """p-value of t on df degrees of freedom."""
-    if alternative == "two-sided":
-        return 2 * stats.t.sf(np.abs(t), df)
-    return stats.t.sf(t if alternative == "greater" else np.negative(t), df)
-
-
-def t_interval(estimate: Number, standard_error: Number, df: Number, level: float) -> tuple[Number, Number]:
-    """estimate ∓ t(½ + level/2; df) · standard_error, NaN where the standard error is 0 or NaN."""
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}: an interval's level lies between 0 and 1, such as 0.95")
-    error = np.asarray(standard_error, dtype=np.float64)
-    half = stats.t.ppf(0.5 + level / 2, df) * np.where(error > 0, error, np.nan)
-    return _plain(estimate - half), _plain(estimate + half)
-
-
 # Equivalence -----------------------------------------------------------------------------------------------------
 
 
@@ -553,7 +482,7 @@ def bayes_factor(x: ArrayLike, y: ArrayLike | None = None) -> Number:
         raise ValueError(ALL_EQUAL.replace("t test", "Bayes factor"))
     t = _ratio(d.mean(axis=-1), error)
     factors = [np.nan if np.isnan(value) else _jzs(float(value), d.shape[-1]) for value in np.ravel(t)]
-    return _plain(np.reshape(factors, t.shape))
+    return plain(np.reshape(factors, t.shape))
 
 
 def _jzs(t: float, n: int) -> float:

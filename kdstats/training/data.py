@@ -46,6 +46,7 @@ def to_device(dataset: Dataset, device: torch.device) -> Images:
     mean = np.array([channel.mean(dtype=np.float64) for channel in flat.T]) / scale
     std = np.array([channel.std(dtype=np.float64) for channel in flat.T]) / scale
     std[std == 0] = 1.0  # a constant channel carries nothing, and is left at zero
+
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 

@@ -271,8 +271,8 @@ def test_leading_axes_are_rows(test, n):
 def test_to_frame_is_one_row():
     frame = wilcoxon(X, Y).to_frame(0.9)
     assert list(frame.columns) == [
-        "test", "statistic", "p_value", "estimate", "standard_error", "df", "n", "alternative",
-        "ci_low", "ci_high", "ci_level",
+        "test", "statistic", "p_value", "estimate", "n", "alternative", "standard_error", "df", "ci_low", "ci_high",
+        "ci_level",
     ]  # fmt: skip
     assert frame.loc[0, ["test", "n", "ci_level"]].tolist() == ["Wilcoxon signed-rank, exact", 8, 0.9]
 

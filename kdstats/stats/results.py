@@ -1,0 +1,119 @@
+"""What a test found: one small object for every test of the room."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+Alternative = Literal["two-sided", "greater", "less"]
+Array = NDArray[np.float64]
+Number = Any  # float for one sample, Array for many
+Interval = tuple[Number, Number]
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """What a test found.
+
+    Attributes
+    ----------
+    test : str
+        The test's exact name, with how its p-value was made: ``sign-flip, exact``, ``sign-flip, 99,999 draws``, …
+    statistic, p_value : float or array
+    estimate : float or array
+        What the test is about, x minus y: each test says which.
+    n : int
+        Units: pairs, or all replicates of an unpaired table.
+    alternative : str
+        ``two-sided``, ``greater``, ``less``, ``equivalence`` or ``non-inferiority``.
+    interval : callable, optional
+        level -> (low, high) of the estimate; asked through ``confidence_interval``.
+    details : mapping
+        Further numbers of this test, each a column of ``to_frame``: ``standard_error``, ``df``, … Read as attributes.
+    """
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+
+    test: str
+    statistic: Number
+    p_value: Number
+    estimate: Number
+    n: int
+    alternative: str
+    interval: Callable[[float], Interval] | None = field(default=None, repr=False, compare=False)
+    details: Mapping[str, Number] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Number:
+        details = self.__dict__.get("details", {})
+        if name in details:
+            return details[name]
+        known = ", ".join(details)
+        raise AttributeError(
+            f"a result of {self.__dict__.get('test')} has no {name}{f'; it has {known}' * bool(known)}"
+        )
+
+    def confidence_interval(self, level: float = 0.95) -> Interval:
+        """Two-sided interval of the estimate at this level, made when asked.
+
+        An end that no data of this size can bound is -inf or inf.
+
+        Raises
+        ------
+        ValueError
+            A level outside (0, 1); a test that has no interval.
+        """
+        check_level(level)
+        if self.interval is None:
+            raise ValueError(f"{self.test}: there is no interval for its estimate")
+        return self.interval(level)
+
+    def to_frame(self, level: float = 0.95) -> pd.DataFrame:
+        """One row a sample (leading axes in C order): test, statistic, p_value, estimate, n, alternative, the details,
+        and ci_low, ci_high, ci_level where the test has an interval.
+        """
+        names = ("test", "statistic", "p_value", "estimate", "n", "alternative")
+        columns = {name: getattr(self, name) for name in names} | dict(self.details)
+        if self.interval is not None:
+            low, high = self.confidence_interval(level)
+            columns |= {"ci_low": low, "ci_high": high, "ci_level": level}
+        arrays = np.broadcast_arrays(*columns.values())
+        return pd.DataFrame({name: array.ravel() for name, array in zip(columns, arrays, strict=True)})
+
+
+def plain(array: Any) -> Number:
+    """A float for one sample, a float64 array for many."""
+    return float(array) if np.ndim(array) == 0 else np.asarray(array, dtype=np.float64)
+
+
+def check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}: an interval's level lies between 0 and 1, such as 0.95")
+
+
+def check_alternative(alternative: str) -> None:
+    if alternative not in get_args(Alternative):
+        raise ValueError(f"alternative is {alternative!r}: it is one of {', '.join(get_args(Alternative))}")
+
+
+def check_margin(margin: float) -> None:
+    if not (np.isfinite(margin) and margin > 0):
+        raise ValueError(f"margin is {margin}: equivalence needs a positive one, in the unit of the scores")
+
+
+def t_p_value(t: Number, df: Number, alternative: str) -> Number:
+    """p-value of t on df degrees of freedom; df = inf is the normal distribution."""
+    if alternative == "two-sided":
+        return 2 * stats.t.sf(np.abs(t), df)
+    return stats.t.sf(t if alternative == "greater" else np.negative(t), df)
+
+
+def t_interval(estimate: Number, standard_error: Number, df: Number, level: float) -> Interval:
+    """estimate ∓ t(½ + level/2; df) · standard_error, NaN where the standard error is 0 or NaN."""
+    check_level(level)
+    error = np.asarray(standard_error, dtype=np.float64)
+    half = stats.t.ppf(0.5 + level / 2, df) * np.where(error > 0, error, np.nan)
+    return plain(estimate - half), plain(estimate + half)
