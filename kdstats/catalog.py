@@ -5,6 +5,7 @@ Each entry is one line; the function it names lives in the room that runs it (``
 test holds the two against each other.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -88,7 +89,15 @@ MODELS: dict[str, Model] = {
     "mlp": Model("two hidden layers of 128 units"),
     "cnn": Model("two 3×3 convolutions of 16 and 32 channels, the second of stride 2, with batch norm", 2),
     **{f"resnet{n}": Model(f"CIFAR-style ResNet-{n}, widths 16, 32, 64", 8) for n in (8, 14, 20, 32, 56, 110)},
-    "resnet18": Model("ResNet-18 with the 3×3 stem, widths 64 to 512", 8),
+    **{f"resnet{n}": Model(f"ResNet-{n} with the 3×3 stem", 8) for n in (18, 34, 50)},
+    **{
+        f"wrn-{d}-{k}": Model(f"Wide ResNet of depth {d}, {k} times as wide", 8)
+        for d, k in ((16, 1), (16, 2), (16, 4), (16, 8), (28, 2), (28, 10), (40, 1), (40, 2), (40, 4))
+    },
+    **{f"vgg{n}": Model(f"VGG-{n} with batch norm and one linear layer", 32) for n in (11, 16, 19)},
+    "mobilenetv2": Model("MobileNetV2, its first two halvings left out", 8),
+    "vit": Model("ViT-Tiny with patches of 4×4", 8),
+    "mixer": Model("MLP-Mixer, half as wide as S, patches of 4×4", 8),
 }
 
 DATASETS: dict[str, str] = {
@@ -117,6 +126,7 @@ class Metric:
     better: whether more of it is better, worse, or neither.
     per_example: has per-example values whose mean is the metric, so that claims can be about new examples.
     examples: the scope on examples that a hypothesis has by default.
+    bounds: the smallest and the largest value there can be, where both exist: what a failed network might have had.
     """
 
     label: str
@@ -124,24 +134,29 @@ class Metric:
     better: Literal["higher", "lower", "neither"]
     per_example: bool = True
     examples: Literal["this test set", "new"] = "this test set"
+    bounds: tuple[float, float] | None = None
 
+
+SHARE = (0.0, 1.0)
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("Accuracy", "labels", "higher"),
+    "accuracy": Metric("Accuracy", "labels", "higher", bounds=SHARE),
     "cross_entropy": Metric("Cross-entropy", "labels", "lower"),
-    "brier_score": Metric("Brier score", "labels", "lower"),
-    "expected_calibration_error": Metric("Calibration error (ECE)", "labels", "lower", per_example=False),
-    "agreement": Metric("Agreement", "teacher", "higher"),
-    "activation_distance": Metric("Activation distance", "teacher", "lower"),
-    "js_divergence": Metric("JS divergence", "teacher", "lower"),
-    "rank_disagreement": Metric("Rank disagreement", "teacher", "lower"),
+    "brier_score": Metric("Brier score", "labels", "lower", bounds=(0.0, 2.0)),
+    "expected_calibration_error": Metric("Calibration error (ECE)", "labels", "lower", per_example=False, bounds=SHARE),
+    "agreement": Metric("Agreement", "teacher", "higher", bounds=SHARE),
+    "activation_distance": Metric("Activation distance", "teacher", "lower", bounds=(0.0, math.sqrt(2))),
+    "js_divergence": Metric("JS divergence", "teacher", "lower", bounds=(0.0, math.log(2))),
+    "rank_disagreement": Metric("Rank disagreement", "teacher", "lower", bounds=SHARE),
     "fidelity_kl": Metric("KL from teacher", "teacher", "lower"),
     "error_consistency": Metric("Error consistency κ", "teacher", "higher", per_example=False),
     "copy_probability": Metric("Copy probability", "teacher", "higher", per_example=False),
     "capa": Metric("CAPA κp", "teacher", "higher", per_example=False),
-    "negative_flip_rate": Metric("Negative flips", "teacher", "lower"),
-    "positive_transfer": Metric("Agreement where the teacher is right, A⁺", "teacher", "higher"),
-    "negative_transfer": Metric("Agreement where the teacher is wrong, A⁻", "teacher", "neither", examples="new"),
+    "negative_flip_rate": Metric("Negative flips", "teacher", "lower", bounds=SHARE),
+    "positive_transfer": Metric("Agreement where the teacher is right, A⁺", "teacher", "higher", bounds=SHARE),
+    "negative_transfer": Metric(
+        "Agreement where the teacher is wrong, A⁻", "teacher", "neither", examples="new", bounds=SHARE
+    ),
 }
 
 # A metric that exists only between an arm and its control. Its estimators: headroom bears verdicts, raw and log_odds
@@ -153,6 +168,26 @@ TESTS: dict[str, str] = {
     "wilcoxon": "exact Wilcoxon signed-rank test",
     "paired-t": "paired t test",
     "two-way-t": "t test whose variance counts new seeds and new examples (Satterthwaite)",
+    "anytime": "e-process of symmetric paired differences: valid whenever one stops",
 }
 
-CORRECTIONS: dict[str, str] = {"holm": "family-wise error", "bh": "false discovery rate", "by": "under dependence"}
+# What a hypothesis claims of arm minus control. The last three need a margin; not-less is the non-inferiority of a
+# metric of which more is better, not-greater that of one of which less is.
+DIRECTIONS: dict[str, str] = {
+    "greater": "above",
+    "less": "below",
+    "two-sided": "different from",
+    "not-less": "not below, by the margin or more,",
+    "not-greater": "not above, by the margin or more,",
+    "equivalent": "within the margin of",
+}
+AT_A_MARGIN = ("not-less", "not-greater", "equivalent")
+
+CORRECTIONS: dict[str, str] = {
+    "holm": "family-wise error",
+    "max-t": "family-wise error, by joint sign flips",
+    "bh": "false discovery rate",
+    "by": "under dependence",
+}
+FAMILY_WISE = ("holm", "max-t")
+CORRECTION_NAMES = {"holm": "Holm", "max-t": "max-T", "bh": "Benjamini–Hochberg", "by": "Benjamini–Yekutieli"}

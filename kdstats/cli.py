@@ -30,8 +30,8 @@ app = typer.Typer(
 
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Direction = Literal["greater", "less", "two-sided"]
-Method = Literal["sign-flip", "wilcoxon", "paired-t"]
+Direction = Literal["greater", "less", "two-sided", "not-less", "not-greater", "equivalent"]
+Method = Literal["sign-flip", "wilcoxon", "paired-t", "mann-whitney"]
 Teachers = Literal["recipe", "these", "each"]
 
 
@@ -47,7 +47,7 @@ AllowMixed = Annotated[bool, typer.Option("--allow-mixed", help="Compare replica
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 
 # Exit codes
-USER_ERROR, INTERRUPTED = 2, 130
+INVALID, USER_ERROR, INTERRUPTED = 1, 2, 130
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -132,6 +132,8 @@ def run(
 def plan(protocol: ProtocolFile, run_dir: RunDir = None, data_dir: DataDir = None) -> None:
     """Say what a protocol would train and what its hypotheses can reach; nothing is written."""
     from kdstats.pipeline import plan_protocol
+    from kdstats.plan import sizes
+    from kdstats.protocol import grows
 
     made, dataset, _ = plan_protocol(protocol, _options(run_dir=run_dir, data_dir=data_dir))
     p = made.protocol
@@ -147,6 +149,11 @@ def plan(protocol: ProtocolFile, run_dir: RunDir = None, data_dir: DataDir = Non
     print(f"{len(made.replicates) * p.recipe.epochs:,} epochs, {steps:,} steps")
     for point in p.points:
         print(f"  arm {point}")
+    if p.stop:
+        looks = sizes(p)
+        print(
+            f"stop: looks after {looks[0]}, {looks[0] + looks.step}, … at most {looks[-1]} {grows(p.hypotheses)} seeds"
+        )
     print(f"{len(made.floors)} hypotheses, level {p.level:g}, correction {p.correction}:")
     for floor in made.floors:
         reach = f"smallest p {floor.smallest_p:.3g}, adjusted {floor.smallest_adjusted:.3g}"
@@ -203,6 +210,9 @@ def test(
     method: Annotated[Method, typer.Option("--test", help="The test.")] = "sign-flip",
     scope: Annotated[Teachers, typer.Option(help="Which teachers the claim is about.")] = "recipe",
     margin: Annotated[float | None, typer.Option(help="Margin of equivalence, in the metric's unit.")] = None,
+    designs: Annotated[
+        bool, typer.Option("--designs", help="Of a table: say what it can be asked; test nothing.")
+    ] = False,
     hypotheses: Annotated[Path | None, typer.Option(metavar="FILE", help="Of a table: the protocol's block.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write contrasts.csv and verdicts.csv there.")] = None,
     allow_mixed: AllowMixed = False,
@@ -219,6 +229,9 @@ def test(
             )
         results = pipeline.evaluate(target, allow_mixed, say(quiet=False))
         contrasts, verdicts = results.contrasts, results.verdicts
+    elif designs:
+        print(pipeline.designs_of(target, arm, control, metric))
+        return
     elif hypotheses:
         if flags:
             raise UserError("--hypotheses FILE says what is tested; leave out --arm, --control and --metric")
@@ -235,6 +248,56 @@ def test(
     if out is not None:
         pipeline.write_tables(out, contrasts=contrasts, verdicts=verdicts)
         print(f"tables: {out}")
+
+
+@app.command()
+@guarded
+def power(
+    protocol: ProtocolFile,
+    effect: Annotated[float | None, typer.Option(help="The difference to find, in the metric's own unit.")] = None,
+    teacher_sd: Annotated[float | None, typer.Option(min=0, help="Spread of differences between teachers.")] = None,
+    student_sd: Annotated[float | None, typer.Option(min=0, help="Spread between students of one teacher.")] = None,
+    pilot: Annotated[Path | None, typer.Option(metavar="RUN", help="A run directory whose spreads are taken.")] = None,
+    target: Annotated[float, typer.Option(help="The power to reach.")] = 0.8,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated tests.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write power.csv, power.md and power.svg there.")
+    ] = None,
+) -> None:
+    """Say how many teachers and seeds a protocol's hypotheses need for a given effect."""
+    from kdstats import sizing
+    from kdstats.protocol import read_protocol
+
+    table = sizing.power_table(
+        read_protocol(protocol), effect=effect, teacher_sd=teacher_sd, student_sd=student_sd, pilot=pilot,
+        target=target, seed=seed,
+    )  # fmt: skip
+    for sentence in sizing.sentences(table):
+        print(sentence)
+    if out is not None:
+        sizing.write_power(out, table)
+        print(f"table and curve: {out}")
+
+
+@app.command()
+@guarded
+def validate(
+    cell: Annotated[list[str] | None, typer.Option(help="Run this cell alone; may be given several times.")] = None,
+    protocols: Annotated[
+        int | None, typer.Option(min=100, help="Simulated protocols a cell; default each cell's.")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="The subset that the tests run.")] = False,
+    workers: Workers = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the study there; default reports/validity.")
+    ] = None,
+) -> None:
+    """Simulate protocols whose truth is known, and hold every test and interval against it."""
+    from kdstats import validation
+
+    failed = validation.validate(out, cells=cell, protocols=protocols, fast=fast, workers=workers, say=say(quiet=False))
+    if failed:
+        stop(f"{len(failed)} cells are not what they should be: {', '.join(failed)}", INVALID)
 
 
 @app.command()

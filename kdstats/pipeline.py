@@ -21,13 +21,13 @@ from kdstats import store
 from kdstats.catalog import ARMS, ASYMMETRY, METRICS, MODELS
 from kdstats.datasets import Dataset, load_dataset
 from kdstats.errors import UserError
-from kdstats.plan import Plan, clusters, make_plan, refuse_unattainable, swaps_teachers
-from kdstats.protocol import NEEDED, Point, Protocol, hypothesis_points, read_protocol, resolved
+from kdstats.plan import Plan, clusters, make_plan, refuse_unattainable, sizes, swaps_teachers
+from kdstats.protocol import NEEDED, Point, Protocol, grows, hypothesis_points, read_protocol, resolved
 
 if TYPE_CHECKING:
-    from kdstats.protocol import Hypotheses, HypothesisPoint
+    from kdstats.protocol import Hypotheses, Hypothesis, HypothesisPoint
     from kdstats.reporting import Results
-    from kdstats.scoring import Networks
+    from kdstats.scoring import Networks, ScoreTable
     from kdstats.training.workers import Progress
     from kdstats.verdicts import Comparison, Evidence
 
@@ -107,7 +107,10 @@ def report_folder(name: str, options: Options) -> Path:
 
 
 def train(file: Path, options: Options, say: Say, show: Show) -> tuple[Path, Plan]:
-    """Freeze the protocol in its run directory and train every replicate that is not there."""
+    """Freeze the protocol in its run directory and train every replicate that is not there.
+
+    A protocol with `stop` is looked at after every seed, until all its verdicts are reached.
+    """
     if options.device in ("cuda", "mps"):
         from kdstats.training.engine import choose_device
 
@@ -125,6 +128,54 @@ def train(file: Path, options: Options, say: Say, show: Show) -> tuple[Path, Pla
         say(f"{run}: students of this protocol existed before it was frozen; the report says so in every row")
     if frozen.amendments:
         say(f"{run}: the protocol has {len(frozen.amendments)} amendment(s); the report marks what they added")
+    if plan.protocol.stop is None:
+        _train_plan(plan, root, home, load, dataset.fingerprint, options, say, show)
+        return run, plan
+    begun = store.read_size(run) or 0
+    for size in sizes(plan.protocol):
+        if size < begun:
+            continue
+        now = make_plan(plan.protocol, dataset.fingerprint, frozen.late, size)
+        _train_plan(now, root, home, load, dataset.fingerprint, options, say, show)
+        with store.disk_errors(run):
+            store.write_json(run / "size.json", size)
+        undecided = _undecided(run, frozen, now, options.allow_mixed)
+        at = f"{size} {'teachers' if grows(plan.protocol.hypotheses) == 'teacher' else 'student seeds'}"
+        if not undecided:
+            say(f"{at}: every verdict is reached, training stops")
+            break
+        say(f"{at}: {len(undecided)} of {len(now.floors)} hypotheses are inconclusive, the first {undecided[0]}")
+    return run, now
+
+
+def _undecided(run: Path, frozen: store.Frozen, plan: Plan, allow_mixed: bool) -> list[str]:
+    """Hypotheses without a verdict so far."""
+    try:
+        from kdstats import scoring, verdicts
+    except ImportError as error:
+        raise UserError(
+            f"`stop` looks at the verdicts while training, which needs the statistics packages ({error.name} is"
+            " missing): install them, or take `stop` out of the protocol"
+        ) from None
+    networks = scoring.read_networks(run, plan)
+    _devices(networks, allow_mixed)
+    evidence = _evidence(frozen, networks, scoring.scores(networks))
+    protocol = plan.protocol
+    _, found = verdicts.judge(evidence, hypothesis_points(protocol), protocol.level, protocol.correction)
+    return list(found["hypothesis"][found["verdict"] == "inconclusive"])
+
+
+def _train_plan(
+    plan: Plan,
+    root: Path,
+    home: Path,
+    load: Callable[[], Dataset],
+    fingerprint: str,
+    options: Options,
+    say: Say,
+    show: Show,
+) -> None:
+    """Train what is missing of a plan, in ``home``, and link it into the run directory's ``root``."""
     with store.disk_errors(home):
         root.mkdir(exist_ok=True)
         home.mkdir(parents=True, exist_ok=True)
@@ -133,11 +184,10 @@ def train(file: Path, options: Options, say: Say, show: Show) -> tuple[Path, Pla
         store.link_replicates(home, root, (r.id for r in plan.replicates)) if home != root else None
     missing = [replicate for replicate in plan.replicates if not store.complete(home, replicate.id)]
     if missing:
-        _train_missing(plan, home, load, dataset.fingerprint, options, len(missing), say, show)
+        _train_missing(plan, home, load, fingerprint, options, len(missing), say, show)
     if home != root:
-        with store.disk_errors(run):
+        with store.disk_errors(root.parent):
             store.link_replicates(home, root, (r.id for r in plan.replicates))
-    return run, plan
 
 
 def _train_missing(
@@ -220,6 +270,11 @@ STAMP = "results.json"
 TABLES = ("scores", "contrasts", "verdicts", "transfers", "curves", "failures")
 
 
+def plan_of(run: Path, frozen: store.Frozen) -> Plan:
+    """The plan of a run directory, as far as its protocol has grown."""
+    return make_plan(frozen.protocol, frozen.fingerprint, frozen.late, store.read_size(run))
+
+
 def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
     """Score every replicate of a run, test its hypotheses, and write the tidy tables into the run directory."""
     from kdstats import scoring, verdicts
@@ -227,12 +282,12 @@ def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
 
     frozen = store.read_frozen(run)
     record = frozen.environment
-    plan = make_plan(frozen.protocol, frozen.fingerprint, frozen.late)
+    plan = plan_of(run, frozen)
     networks = scoring.read_networks(run, plan)
     made_on = _devices(networks, allow_mixed)
     table = scoring.scores(networks)
     evidence = _evidence(frozen, networks, table)
-    protocol = frozen.protocol
+    protocol = plan.protocol
     confirmatory, verdict_table = verdicts.judge(
         evidence, hypothesis_points(protocol), protocol.level, protocol.correction
     )
@@ -265,7 +320,7 @@ def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
 def _evidence(frozen: store.Frozen, networks: "Networks", table: Any) -> "Evidence":
     from kdstats import scoring, verdicts
 
-    protocol = frozen.protocol
+    protocol = networks.plan.protocol
     return verdicts.Evidence(
         table,
         tuple(itertools.product(protocol.teacher.seeds, protocol.student.seeds)),
@@ -310,13 +365,17 @@ def _exploratory(protocol: Protocol) -> Iterable["Comparison"]:
             continue
         base = Comparison("", arm, control, scope, paired_teachers=paired)
         for name in (name for name in METRICS if name in protocol.metrics):
-            new = METRICS[name].examples == "new"
-            yield replace(
-                base, metric=name, scope_examples=METRICS[name].examples, test="two-way-t" if new else "sign-flip"
-            )
+            if METRICS[name].examples == "new" and not protocol.stop:
+                yield replace(base, metric=name, scope_examples="new", test="two-way-t")
+            else:
+                yield replace(base, metric=name, test="anytime" if protocol.stop else "sign-flip")
         if {"positive_transfer", "negative_transfer"} <= set(protocol.metrics):
             for estimator in ("headroom", "raw", "log_odds"):
-                yield replace(base, metric=ASYMMETRY, estimator=estimator, scope_examples="new", test="two-way-t")
+                one = replace(base, metric=ASYMMETRY, estimator=estimator)
+                if protocol.stop:
+                    yield replace(one, test="anytime")
+                else:
+                    yield replace(one, scope_examples="new", test="two-way-t")
 
 
 def _devices(networks: "Networks", allow_mixed: bool) -> list[str]:
@@ -353,7 +412,7 @@ def report(run: Path, report_dir: Path | None, allow_mixed: bool, say: Say) -> P
     say(f"report: {folder / 'index.html'}")
     if writable:
         frozen = store.read_frozen(run)
-        inputs = _inputs(run, make_plan(frozen.protocol, frozen.fingerprint, frozen.late), allow_mixed)
+        inputs = _inputs(run, plan_of(run, frozen), allow_mixed)
         with store.disk_errors(run):
             store.write_json(run / STAMP, {"inputs": inputs, "outputs": _outputs(run, folder)})
     return folder / "index.html"
@@ -389,7 +448,7 @@ def _inputs(run: Path, plan: Plan, allow_mixed: bool) -> str:
     """All that the results depend on: frozen protocol and amendments, every replicate's checksums, this code."""
     root = run / "replicates"
     code = sorted(Path(__file__).parent.rglob("*.py")) + sorted((Path(__file__).parent / "reporting").glob("page.*"))
-    files = [run / name for name in ("protocol.yaml", "environment.json", "amendments.json")]
+    files = [run / name for name in ("protocol.yaml", "environment.json", "amendments.json", "size.json")]
     files += [root / replicate.id / store.SUMS for replicate in plan.replicates] + code
     return _digest([repr(allow_mixed).encode(), *(file.read_bytes() for file in files if file.exists())])
 
@@ -423,7 +482,7 @@ class Status:
 def status(run: Path) -> Status:
     """How far a run directory is; reads and verifies, changes nothing."""
     frozen = store.read_frozen(run)
-    plan = make_plan(frozen.protocol, frozen.fingerprint, frozen.late)
+    plan = plan_of(run, frozen)
     trained, failed, damaged = 0, 0, []
     for replicate in plan.replicates:
         if store.complete(run / "replicates", replicate.id):
@@ -443,45 +502,51 @@ def status(run: Path) -> Status:
 
 
 def judge_scores(file: Path, hypotheses: "Hypotheses") -> tuple[Any, Any]:
-    """Contrasts and verdicts of a tidy scores table that others made.
+    """Contrasts and verdicts of a tidy scores table that others made; of several datasets, a claim each.
 
     A table without teachers speaks of the seeds that it has: scope "recipe" becomes "these", and the rows say so.
     """
     from kdstats import scoring, verdicts
+
+    cases = {}
+    for dataset, table in scoring.read_scores(file).items():
+        at = f"{file}: {dataset}" if dataset else str(file)
+        points = [point for hypothesis in hypotheses.hypotheses for point in _points_of(at, table, hypothesis)]
+        pairs = tuple(dict.fromkeys(zip(table.scores["teacher"], table.scores["seed"], strict=True)))
+        cases[dataset] = verdicts.Evidence(table.scores, pairs, table.clusters, identity=table.identity), points
+    return verdicts.judge_datasets(cases, hypotheses.level, hypotheses.correction)
+
+
+def _points_of(at: str, table: "ScoreTable", hypothesis: "Hypothesis") -> Iterable["HypothesisPoint"]:
+    """A hypothesis at the points of a table, or the sentence that says what the table lacks."""
     from kdstats.protocol import Mistakes, expand
 
-    table = scoring.read_scores(file)
     metrics = set(table.scores["metric"])
-    points = []
-    for hypothesis in hypotheses.hypotheses:
-        needed = NEEDED.get(hypothesis.metric, (hypothesis.metric,))
-        if not metrics >= set(needed):
+    needed = set(NEEDED.get(hypothesis.metric, (hypothesis.metric,)))
+    if not metrics >= needed:
+        raise UserError(
+            f"{at}: hypothesis {hypothesis.name}: has no scores of {', '.join(sorted(needed - metrics))};"
+            f" it has {', '.join(sorted(metrics))}"
+        )
+    if hypothesis.scope.examples == "new":
+        raise UserError(
+            f"{at}: hypothesis {hypothesis.name}: a table of scores has no values per example, so nothing can be"
+            " said of new examples; write scope: {examples: this test set}, or test the run directory"
+        )
+    try:
+        expanded = expand(hypothesis, table.points)
+    except Mistakes as mistakes:
+        raise UserError(
+            "\n".join(f"{at}: hypothesis {hypothesis.name}: {said}" for _, said in mistakes.found)
+        ) from None
+    for point in expanded:
+        recipe = point.scope_teachers == "recipe"
+        if recipe and table.has_teachers and not table.clusters and _swaps_known(point):
             raise UserError(
-                f"{file}: hypothesis {hypothesis.name}: has no scores of {', '.join(sorted(set(needed) - metrics))};"
-                f" it has {', '.join(sorted(metrics))}"
+                f"{at}: hypothesis {point.name}: students of kd-other share teachers, so the unit of a claim"
+                " about the recipe is a group of teachers; add a column cluster that names each teacher's group"
             )
-        if hypothesis.scope.examples == "new":
-            raise UserError(
-                f"{file}: hypothesis {hypothesis.name}: a table of scores has no values per example, so nothing can be"
-                " said of new examples; write scope: {examples: this test set}, or test the run directory"
-            )
-        try:
-            expanded = expand(hypothesis, table.points)
-        except Mistakes as mistakes:
-            raise UserError(
-                "\n".join(f"{file}: hypothesis {hypothesis.name}: {said}" for _, said in mistakes.found)
-            ) from None
-        for point in expanded:
-            recipe = point.scope_teachers == "recipe"
-            if recipe and table.has_teachers and not table.clusters and _swaps_known(point):
-                raise UserError(
-                    f"{file}: hypothesis {point.name}: students of kd-other share teachers, so the unit of a claim"
-                    " about the recipe is a group of teachers; add a column cluster that names each teacher's group"
-                )
-            points.append(replace(point, scope_teachers="these") if recipe and not table.has_teachers else point)
-    pairs = tuple(dict.fromkeys(zip(table.scores["teacher"], table.scores["seed"], strict=True)))
-    evidence = verdicts.Evidence(table.scores, pairs, table.clusters, identity=table.identity)
-    return verdicts.judge(evidence, points, hypotheses.level, hypotheses.correction)
+        yield replace(point, scope_teachers="these") if recipe and not table.has_teachers else point
 
 
 def _swaps_known(point: "HypothesisPoint") -> bool:

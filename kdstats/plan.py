@@ -14,7 +14,7 @@ from numpy.random import SeedSequence
 
 from kdstats.catalog import ARMS
 from kdstats.errors import UserError
-from kdstats.protocol import HypothesisPoint, Point, Protocol, hypothesis_points, protocol_hash
+from kdstats.protocol import HypothesisPoint, Point, Protocol, grown, grows, hypothesis_points, protocol_hash
 
 # Part of every ID: raise it whenever a model, objective, target, augmentation or the engine changes numbers.
 TRAINING_SEMANTICS = 1
@@ -103,14 +103,23 @@ class Floor:
     smallest_adjusted: float
 
 
-def make_plan(protocol: Protocol, fingerprint: str, late: Collection[str] = ()) -> Plan:
+def make_plan(protocol: Protocol, fingerprint: str, late: Collection[str] = (), size: int | None = None) -> Plan:
     """Replicates and floors of a protocol on data with this fingerprint.
 
     Parameters
     ----------
     late : names of hypothesis points declared after training, which are a family of their own
+    size : teachers, or student seeds, to which the protocol's `stop` has grown it; its hash stays
     """
-    return Plan(protocol, protocol_hash(protocol), replicates(protocol, fingerprint), attainable(protocol, late=late))
+    now = grown(protocol, size) if size else protocol
+    return Plan(now, protocol_hash(protocol), replicates(now, fingerprint), attainable(now, late=late))
+
+
+def sizes(protocol: Protocol) -> range:
+    """The numbers of teachers, or student seeds, at which a protocol looks: one, unless it may stop."""
+    now = len(getattr(protocol, role := grows(protocol.hypotheses)).seeds)
+    swapped = role == "teacher" and any(swaps_teachers(point.kind) for point in protocol.points)
+    return range(now, (protocol.stop.max_seeds if protocol.stop else now) + 1, 2 if swapped else 1)
 
 
 def replicates(protocol: Protocol, fingerprint: str) -> tuple[Replicate, ...]:
@@ -206,6 +215,8 @@ def smallest_p(test: str, direction: str, n: int) -> float:
         return 1.0
     if test in ("paired-t", "two-way-t"):
         return 0.0
+    if test == "anytime":  # each unit less than doubles the e-value, and the first only sets the scale
+        n -= 1
     if test == "sign-flip" and n > SIGN_FLIP_EXACT:
         return 1 / (SIGN_FLIP_DRAWS + 1)
     return min(1.0, math.ldexp(2.0 if direction == "two-sided" else 1.0, -n))
@@ -219,6 +230,8 @@ def smallest_adjusted(floors: Sequence[float], correction: str) -> list[float]:
     >>> smallest_adjusted([2**-5] * 3, "holm")
     [0.09375, 0.09375, 0.09375]
     """
+    if correction == "max-t":  # the joint distribution has as many flips as each test
+        return list(floors)
     k = len(floors)
     order = sorted(range(k), key=lambda i: floors[i])
     adjusted = [0.0] * k
@@ -273,8 +286,9 @@ def refuse_unattainable(plan: Plan, late: Collection[str] = ()) -> None:
     UserError
         With the seeds or teachers that would do.
     """
-    protocol = plan.protocol
-    hopeless = [floor for floor in plan.floors if floor.smallest_adjusted > protocol.level]
+    protocol = grown(plan.protocol, sizes(plan.protocol)[-1])
+    floors = attainable(protocol, late=late)
+    hopeless = [floor for floor in floors if floor.smallest_adjusted > protocol.level]
     if not hopeless:
         return
     worst = max(hopeless, key=lambda floor: (floor.smallest_adjusted, floor.hypothesis.name))

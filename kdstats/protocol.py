@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, fi
 from pydantic_core import PydanticCustomError
 
 from kdstats import catalog
-from kdstats.catalog import ARMS, ASYMMETRY, METRICS, Block, Initialisation
+from kdstats.catalog import ARMS, ASYMMETRY, AT_A_MARGIN, METRICS, Block, Initialisation
 from kdstats.documents import (
     Document,
     KeyPath,
@@ -37,7 +37,7 @@ from kdstats.documents import (
 )
 from kdstats.errors import UserError
 
-Direction = Literal["greater", "less", "two-sided"]
+Direction = Literal["greater", "less", "two-sided", "not-less", "not-greater", "equivalent"]
 ScopeTeachers = Literal["each", "these", "recipe"]
 ScopeExamples = Literal["this test set", "new"]
 
@@ -45,7 +45,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 NAME_WORDS = "letters, digits and ._-, at most 64, first a letter or digit; what looks like a number needs quotes"
 MOST_POINTS = 1000
 MOST_SEEDS = 10_000
-SEED_ONLY = ("sign-flip", "wilcoxon", "paired-t")  # their variation is that over seeds, on one test set
+SEED_ONLY = ("sign-flip", "wilcoxon", "paired-t", "anytime")  # their variation is that over seeds, on one test set
 NEEDS_ONE_MODEL = "starts students from their teacher's initial weights, which needs one architecture for both"
 ALPHA = "alpha is only the teacher's weight, in an arm; the significance level is `level`, at the top"
 NEEDED = {ASYMMETRY: ("positive_transfer", "negative_transfer")}
@@ -182,6 +182,16 @@ class Recipe(Block):
             yield ("milestones",), f"must lie below epochs ({self.epochs})"
         if self.warmup_epochs >= self.epochs:
             yield ("warmup_epochs",), f"{self.warmup_epochs} must lie below epochs ({self.epochs})"
+
+
+class Stop(Block):
+    """When training ends before all seeds are there: as soon as every hypothesis has its verdict.
+
+    max_seeds counts teachers where a hypothesis speaks of the recipe, else student seeds.
+    """
+
+    rule: Literal["anytime"]
+    max_seeds: Annotated[int, Field(ge=2, le=MOST_SEEDS)]
 
 
 # Arms ------------------------------------------------------------------------------------------------------------
@@ -415,6 +425,8 @@ class Hypothesis(Block):
                 ("scope", "examples"),
                 f"{self.metric} has no values per example, so it says nothing of new ones; metrics that have: {having}",
             )
+        if self.direction in AT_A_MARGIN and self.margin is None:
+            yield ("direction",), f"{self.direction} is a claim about a margin: add `margin`, in the metric's own unit"
         if self.family == "exploratory":
             yield ("family",), "exploratory is the family of what nobody declared; choose another name"
 
@@ -565,6 +577,7 @@ class Protocol(Block):
         tuple[Arm, ...],
         Field(description=f"a mapping of arms ({', '.join(ARMS)}) to their parameters, or a list of them"),
     ]
+    stop: Stop | None = None
     hypotheses: Annotated[
         tuple[Hypothesis, ...],
         Field(strict=False, description="a list of one or more hypotheses"),
@@ -576,6 +589,12 @@ class Protocol(Block):
     ] = tuple(METRICS)
     level: Level = 0.05
     correction: Correction = "holm"
+
+    @field_validator("correction", mode="after")
+    @classmethod
+    def _correction_fits(cls, correction: str, info: ValidationInfo) -> str:
+        raise_mistakes(_correction_misfits(correction, info.data.get("hypotheses", ()), info))
+        return correction
 
     @property
     def points(self) -> tuple[Point, ...]:
@@ -631,10 +650,17 @@ class Protocol(Block):
         )
         return tuple(arms)
 
+    @field_validator("hypotheses", mode="before")
+    @classmethod
+    def _anytime_by_default(cls, hypotheses: Any, info: ValidationInfo) -> Any:
+        if info.data.get("stop") is None or not isinstance(hypotheses, list | tuple):
+            return hypotheses
+        return [{"test": "anytime"} | h if isinstance(h, dict) else h for h in hypotheses]
+
     @field_validator("hypotheses", mode="after")
     @classmethod
     def _hypotheses_fit(cls, hypotheses: tuple[Hypothesis, ...], info: ValidationInfo) -> tuple[Hypothesis, ...]:
-        found = list(_duplicates(hypotheses))
+        found = [*_duplicates(hypotheses), *_stop_misfits(hypotheses, info)]
         arms = {arm.name: arm for arm in info.data.get("arms", ())}
         points = [point for arm in arms.values() for point in arm.points]
         for i, hypothesis in enumerate(hypotheses if arms else ()):
@@ -676,6 +702,73 @@ def _arm_misfits(arm: Arm, info: ValidationInfo) -> Iterator[Mistake]:
         )
 
 
+def _stop_misfits(hypotheses: Sequence[Hypothesis], info: ValidationInfo) -> Iterator[Mistake]:
+    """Looking again and again is paid for by an anytime test, and by nothing else."""
+    stop = info.data.get("stop")
+    for i, hypothesis in enumerate(hypotheses):
+        if stop is None and hypothesis.test == "anytime":
+            yield (i, "test"), "anytime belongs to a protocol with `stop: {rule: anytime, max_seeds: ...}`"
+        if stop is not None and hypothesis.test != "anytime":
+            yield (
+                (i, "test"),
+                f"{hypothesis.test} holds its level at one look, and `stop` looks after every seed: leave `test` out",
+            )
+    if stop is not None and "teacher" in info.data and "student" in info.data:
+        role = grows(hypotheses)
+        if stop.max_seeds < (now := len(info.data[role].seeds)):
+            yield (
+                (),
+                f"stop.max_seeds is {stop.max_seeds}, less than the {now} seeds that {role}.seeds has to begin with",
+            )
+        if (
+            role == "teacher"
+            and stop.max_seeds % 2
+            and any(ARMS[a.kind].target == "other_teacher" for a in _arms(info))
+        ):
+            yield (), f"stop.max_seeds is {stop.max_seeds}: kd-other swaps teachers in pairs, so it must be even"
+
+
+def _arms(info: ValidationInfo) -> tuple[Arm, ...]:
+    return info.data.get("arms", ())
+
+
+def _correction_misfits(correction: str, hypotheses: Sequence[Hypothesis], info: ValidationInfo) -> Iterator[Mistake]:
+    """What a joint correction asks of a family."""
+    if info.data.get("stop") is not None and correction != "holm":
+        yield (), f"{correction} is not valid at every look; `stop` needs holm"
+    if correction != "max-t":
+        return
+    other = {arm.name for arm in _arms(info) if ARMS[arm.kind].target == "other_teacher"}
+    for family in dict.fromkeys(h.family for h in hypotheses):
+        members = [h for h in hypotheses if h.family == family]
+        if foreign := next((h for h in members if h.test != "sign-flip"), None):
+            yield (
+                (),
+                f"max-t flips signs jointly, and {foreign.name} has the test {foreign.test}: take sign-flip, or holm",
+            )
+        units = {
+            (h.scope.teachers, h.scope.teachers == "recipe" and bool(other & {h.arm, *h.controls})): h.name
+            for h in members
+        }
+        if len(units) > 1:
+            yield (
+                (),
+                f"max-t flips the same units in every hypothesis of a family; {' and '.join(units.values())} have"
+                " others (students, teachers, or pairs of teachers swapped by kd-other): give them families of their"
+                " own, or take holm",
+            )
+        elif next(iter(units))[0] == "each":
+            yield (
+                (),
+                "max-t flips the same units in every hypothesis of a family; scope each has others for each teacher",
+            )
+
+
+def grows(hypotheses: Sequence[Hypothesis]) -> Literal["teacher", "student"]:
+    """Whose seeds a `stop` adds: a claim about the recipe needs teachers."""
+    return "teacher" if any(h.scope.teachers == "recipe" for h in hypotheses) else "student"
+
+
 def _asymmetry_misfits(hypothesis: Hypothesis, arms: Mapping[str, Arm]) -> Iterator[Mistake]:
     if hypothesis.metric != ASYMMETRY:
         return
@@ -688,6 +781,14 @@ def _asymmetry_misfits(hypothesis: Hypothesis, arms: Mapping[str, Arm]) -> Itera
             )
     if ARMS[arms[hypothesis.arm].kind].target != "own_teacher":
         yield ("arm",), f"the asymmetry is that of an arm taught by its own teacher; {hypothesis.arm} is not"
+
+
+def grown(protocol: Protocol, size: int) -> Protocol:
+    """The protocol with so many teachers, or student seeds: those declared, then the numbers after the largest."""
+    role = grows(protocol.hypotheses)
+    seeds = getattr(protocol, role).seeds
+    more = range(max(seeds) + 1, max(seeds) + 1 + size - len(seeds))
+    return protocol.model_copy(update={role: getattr(protocol, role).model_copy(update={"seeds": (*seeds, *more)})})
 
 
 def hypothesis_points(protocol: Protocol) -> tuple[HypothesisPoint, ...]:
@@ -715,6 +816,12 @@ class Hypotheses(Block):
     level: Level = 0.05
     correction: Correction = "holm"
     HINTS: ClassVar[dict[str, str]] = {"alpha": ALPHA}
+
+    @field_validator("correction", mode="after")
+    @classmethod
+    def _correction_fits(cls, correction: str, info: ValidationInfo) -> str:
+        raise_mistakes(_correction_misfits(correction, info.data.get("hypotheses", ()), info))
+        return correction
 
     @field_validator("hypotheses", mode="after")
     @classmethod
@@ -792,7 +899,10 @@ def resolved(protocol: Protocol) -> dict[str, Any]:
         | {name: list(values) if len(values) > 1 else values[0] for name, values in arm.parameters}
         for arm in protocol.arms
     }
-    return protocol.model_dump(mode="json") | {"arms": arms}
+    plain = protocol.model_dump(mode="json") | {"arms": arms}
+    if plain["stop"] is None:  # as protocols were before they could stop: their hashes stay
+        del plain["stop"]
+    return plain
 
 
 def dump(protocol: Protocol) -> str:
@@ -882,7 +992,7 @@ def compare(old: Protocol, new: Protocol) -> Change:
 def _fixed(protocol: Protocol) -> dict[str, Any]:
     """All that no amendment changes, by path."""
     plain = resolved(protocol)
-    fixed = {key: plain[key] for key in ("name", "seed", "initialisation", "level", "correction")}
+    fixed = {key: plain.get(key) for key in ("name", "seed", "initialisation", "level", "correction", "stop")}
     fixed |= {f"{role}.model": plain[role]["model"] for role in ("teacher", "student")}
     fixed |= {f"dataset.{key}": value for key, value in plain["dataset"].items() if key != "path"}
     return fixed | {f"recipe.{key}": value for key, value in plain["recipe"].items()}

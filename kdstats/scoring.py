@@ -15,6 +15,7 @@ from kdstats.catalog import METRICS
 from kdstats.errors import UserError
 from kdstats.plan import Plan, Replicate, clusters, swaps_teachers
 from kdstats.protocol import Point, parameters_text
+from kdstats.stats.frames import EXAMPLES
 from kdstats.store import Damaged, Stored, complete, read_replicate
 
 Key = tuple[str, str, int, int | None]  # arm, parameters as text, teacher, student seed
@@ -270,8 +271,12 @@ class ScoreTable:
     identity: dict[str, str]
 
 
-def read_scores(file: Path) -> ScoreTable:
+def read_scores(file: Path) -> dict[str, ScoreTable]:
     """Read a scores CSV: arm, seed, metric, value; teacher, cluster, dataset, split and parameters as they come.
+
+    Returns
+    -------
+    A table of each dataset and split, by name (``cifar10``; empty where there is one).
 
     Raises
     ------
@@ -289,6 +294,12 @@ def read_scores(file: Path) -> ScoreTable:
         raise UserError(
             f"{file}: lacks the column(s) {', '.join(missing)}; it has {', '.join(map(str, raw.columns))}."
             f" A table of scores has {', '.join(REQUIRED)}, and teacher, dataset and parameters as they come"
+        )
+    pooled = [column for column in EXAMPLES if column in raw]
+    if pooled:
+        raise UserError(
+            f"{file}: has a row an example (column {pooled[0]}): examples of one network are not replicates. Average"
+            " over the examples first, one row a network; a column that numbers the rows is left out"
         )
     table = raw[raw["arm"] != "teacher"].copy()
     if table.empty:
@@ -312,20 +323,22 @@ def read_scores(file: Path) -> ScoreTable:
         for row in table[parameters].itertuples(index=False)
     ]
     table["arm_params"] = [parameters_text(setting) for setting in settings]
-    identity = {"protocol": "", "protocol_hash": ""}
     for column in ("dataset", "split"):
-        there = sorted(table[column].dropna().unique()) if column in table else []
-        if len(there) > 1:
-            raise UserError(f"{file}: holds {len(there)} values of {column} ({', '.join(there)}); test one at a time")
-        identity[column] = there[0] if there else ""
-    key = ["arm", "arm_params", "teacher", "seed", "metric"]
+        table[column] = table[column].fillna("") if column in table else ""
+    key = ["dataset", "split", "arm", "arm_params", "teacher", "seed", "metric"]
     _refuse_rows(file, table, table.duplicated(key), "seed", "is here twice for the same arm, parameters and metric")
-    points = dict.fromkeys(
-        Point(arm, arm, tuple(sorted(setting.items())), "fresh")
-        for arm, setting in zip(table["arm"], settings, strict=True)
-    )
-    groups = dict(zip(table["teacher"], table["cluster"], strict=True)) if "cluster" in table else {}
-    return ScoreTable(table, tuple(points), groups, has_teachers, identity)
+    several = [column for column in ("dataset", "split") if table[column].nunique() > 1]
+    tables = {}
+    of_row = dict(zip(table.index, settings, strict=True))
+    for (dataset, split), rows in table.groupby(["dataset", "split"], sort=False):
+        points = dict.fromkeys(
+            Point(arm, arm, tuple(sorted(of_row[i].items())), "fresh") for i, arm in rows["arm"].items()
+        )
+        groups = dict(zip(rows["teacher"], rows["cluster"], strict=True)) if "cluster" in rows else {}
+        identity = {"protocol": "", "protocol_hash": "", "dataset": str(dataset), "split": str(split)}
+        name = " ".join(identity[column] for column in several)
+        tables[name] = ScoreTable(rows, tuple(points), groups, has_teachers, identity)
+    return tables
 
 
 def _setting(text: str) -> Any:

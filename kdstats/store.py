@@ -388,6 +388,17 @@ def amend(run: Path, old: Frozen, protocol: Protocol) -> dict[str, Any]:
     }
 
 
+def read_size(run: Path) -> int | None:
+    """To how many teachers, or student seeds, a protocol with `stop` has grown here; None before it has."""
+    file = run / "size.json"
+    if not file.exists():
+        return None
+    size = read_json(file)
+    if not isinstance(size, int):
+        raise UserError(f"{file}: is damaged (it is no whole number); delete it, and the run grows to it again")
+    return size
+
+
 def late_with(run: Path, protocol: Protocol) -> frozenset[Any]:
     """What would be late if this protocol were frozen into this directory now; nothing is written."""
     if not (run / "environment.json").exists():

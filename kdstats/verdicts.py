@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 import kdstats
 from kdstats import metrics, stats
-from kdstats.catalog import ASYMMETRY, METRICS
+from kdstats.catalog import ASYMMETRY, AT_A_MARGIN, CORRECTION_NAMES, DIRECTIONS, METRICS
 from kdstats.plan import LATE_FAMILY, in_pairs, smallest_p, swaps_teachers
-from kdstats.protocol import HypothesisPoint, Point
+from kdstats.protocol import Direction, HypothesisPoint, Point
 from kdstats.scoring import Key, point_key
 
 Pair = tuple[int, int]  # teacher, student seed
 LATE = "after training"
-CORRECTION_NAMES = {"holm": "Holm", "bh": "Benjamini–Hochberg", "by": "Benjamini–Yekutieli"}
 NO_VERDICT = "descriptive, bears no verdict: "
 COPYING = NO_VERDICT + "positive under pure copying"
 ACCURACY = NO_VERDICT + "against this control a change of accuracy alone can produce it"
@@ -58,7 +57,7 @@ class Comparison:
     scope_teachers: str = "recipe"
     scope_examples: str = "this test set"
     test: str = "sign-flip"
-    direction: Literal["greater", "less", "two-sided"] = "two-sided"
+    direction: Direction = "two-sided"
     margin: float | None = None
     estimator: str = "mean_difference"
     teacher: int | None = None
@@ -113,6 +112,8 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
     keys = [[(*point_key(point), name) for name in needed] for point in (c.arm, c.control)]
     sides = [[table.values.get(key, {}) for key in side] for side in keys]
     planned = [pair for pair in evidence.pairs if c.teacher is None or pair[0] == c.teacher]
+    if c.test == "anytime":  # in the order in which seeds are added
+        planned.sort(key=lambda pair: (pair[1], pair[0]))
     trained = [table.trained.get(point_key(point), set()) for point in (c.arm, c.control)]
     pairs = [pair for pair in planned if all(pair in values for side in sides for values in side)]
     in_both = sum(pair in trained[0] and pair in trained[1] for pair in planned)
@@ -125,7 +126,7 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
         )
         if count
     )
-    row = {
+    row: dict[str, Any] = {
         **evidence.identity,
         "metric": c.metric,
         "estimator": c.estimator,
@@ -166,30 +167,118 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
     if c.scope_examples == "new":
         matrix = np.subtract(*(_by_example(evidence, c, point, pairs, in_units) for point in (c.arm, c.control)))
     strata = None if c.scope_teachers == "recipe" else teachers
-    result = stats.infer(
-        _apart(*score),
-        strata=strata,
-        test=c.test,
-        alternative=c.direction,
-        level=ci_level,
-        margin=c.margin,
-        examples=matrix,
-    )
+    differences = _apart(*score)
+    found = _claimed(differences, matrix, c, strata, ci_level)
+    bounds = METRICS[c.metric].bounds if c.metric in METRICS else None
+    if row["n_failed_arm"] > row["n_failed_control"] and bounds and matrix is None:
+        worst = _worst_case(evidence, c, [side[0] for side in sides], trained, planned, bounds, ci_level)
+        left_out = worst["left_out"] = f"{left_out}; {worst['left_out']}"
+        found |= worst
     floor = smallest_p(c.test, c.direction, n_units)
-    found = {name: getattr(result, name) for name in RESULT}
-    return row | found | {"smallest_p": floor, "note": "; ".join(filter(None, (left_out, result.note)))}
+    return row | found | {"smallest_p": floor, "note": "; ".join(filter(None, (left_out, found["note"])))}
+
+
+RESULT = (
+    "estimate", "sem", "df", "ci_low", "ci_high", "test", "statistic", "p_value", "p_reverse", "p_equivalence", "rope",
+    "dz", "hedges_g", "rank_biserial", "cles", "bayes_factor", "note",
+)  # fmt: skip
+
+
+def _claimed(
+    d: NDArray[Any], matrix: NDArray[Any] | None, c: Comparison, strata: NDArray[Any] | None, ci_level: float
+) -> dict[str, Any]:
+    """What ``stats.infer`` says of the units' differences, with the p-values of what is claimed.
+
+    A claim at a margin is tested at its margin: not-less, that the mean is above -margin; not-greater, that it is below
+    the margin; equivalent, both. Its reverse is a mean beyond the margin.
+    """
+
+    def inferred(null: float, alternative: Any, margin: float | None = None) -> stats.Inference:
+        shifted = None if matrix is None else matrix - null
+        return stats.infer(
+            _apart(d, np.full_like(d, null)) if null else d, strata=strata, test=c.test, alternative=alternative,
+            level=ci_level, margin=margin, examples=shifted,
+        )  # fmt: skip
+
+    if c.direction not in AT_A_MARGIN:
+        result = inferred(0.0, c.direction, c.margin)
+        return {name: getattr(result, name) for name in RESULT} | {"tested": _tested(d, c)}
+    assert c.margin is not None  # of the protocol
+    result = inferred(0.0, "two-sided", c.margin)
+    bounds = [
+        *([inferred(-c.margin, "greater")] if c.direction != "not-greater" else []),
+        *([inferred(c.margin, "less")] if c.direction != "not-less" else []),
+    ]
+    decides = max(bounds, key=lambda bound: _or_one(bound.p_value))
+    p_reverse = min(1.0, len(bounds) * min(_or_one(bound.p_reverse) for bound in bounds))
+    return {name: getattr(result, name) for name in RESULT} | {
+        "test": f"{decides.test}, at the margin",
+        "statistic": decides.statistic,
+        "p_value": decides.p_value,
+        "p_reverse": p_reverse,
+        "p_equivalence": None,
+        "tested": _tested(d, c),
+    }
+
+
+def _worst_case(
+    evidence: Evidence,
+    c: Comparison,
+    values: Sequence[Mapping[Pair, tuple[float, float]]],
+    trained: Sequence[set[Pair]],
+    planned: Sequence[Pair],
+    bounds: tuple[float, float],
+    ci_level: float,
+) -> dict[str, Any]:
+    """The p-values at their worst over what the networks that failed might have scored, between the metric's bounds.
+
+    A test of a mean difference has its largest one-sided p where all of them score the lowest, or the highest.
+    """
+    arm, control = values
+    pairs = [pair for pair in planned if pair in arm or pair in control]
+    pairs = [p for p in pairs if (p in arm or p not in trained[0]) and (p in control or p not in trained[1])]
+    teachers = np.array([teacher for teacher, _ in pairs])
+    cluster = np.array([evidence.clusters.get(t, t) if c.paired_teachers else t for t in teachers])
+    worst: list[dict[str, Any]] = []
+    sided: tuple[Direction, ...] = ("greater", "less") if c.direction == "two-sided" else (c.direction,)
+    for of_arm, of_control in (bounds, bounds[::-1]):
+        d = [arm.get(pair, (of_arm,))[0] - control.get(pair, (of_control,))[0] for pair in pairs]
+        units = stats.to_units(d, teachers, cluster, c.scope_teachers).values
+        strata = None if c.scope_teachers == "recipe" else teachers
+        worst += [_claimed(units, None, replace(c, direction=side), strata, ci_level) for side in sided]
+    p = {kind: max(_or_one(found[kind]) for found in worst) for kind in ("p_value", "p_reverse")}
+    if c.direction == "two-sided":
+        p = {"p_value": min(1.0, 2 * min(max(_or_one(found["p_value"]) for found in worst[i::2]) for i in (0, 1)))}
+    if c.margin and c.direction not in AT_A_MARGIN:
+        p["p_equivalence"] = max(_or_one(found["p_equivalence"]) for found in worst)
+    failed = sum(pair not in arm or pair not in control for pair in pairs)
+    low, high = bounds
+    left_out = f"p is the worst over what {failed} failed network(s) might have scored, {low:g} to {high:g}"
+    return p | {"left_out": left_out, "imputed": True, "tested": None}
+
+
+def _tested(d: NDArray[Any], c: Comparison) -> dict[str, list[tuple[NDArray[Any], str]]]:
+    """The one-sided or two-sided tests behind each p-value, as differences and alternatives, for a joint correction."""
+    low, high = ((_apart(d, np.full_like(d, null)) if c.margin else d) for null in (-(c.margin or 0), c.margin or 0))
+    if c.direction == "not-less":
+        return {"p_value": [(low, "greater")], "p_reverse": [(low, "less")]}
+    if c.direction == "not-greater":
+        return {"p_value": [(high, "less")], "p_reverse": [(high, "greater")]}
+    both = [(low, "greater"), (high, "less")]
+    if c.direction == "equivalent":
+        return {"p_value": both, "p_reverse": [(low, "less"), (high, "greater")]}
+    opposite = {"greater": "less", "less": "greater"}
+    return {
+        "p_value": [(d, c.direction)],
+        "p_reverse": [(d, opposite[c.direction])] if c.direction in opposite else [],
+        "p_equivalence": both if c.margin else [],
+    }
 
 
 def _apart(arm: NDArray[Any], control: NDArray[Any]) -> NDArray[Any]:
     """arm − control, where what is left of equal means by rounding is 0: it must not count as a sign."""
     apart = arm - control
     return np.where(np.abs(apart) <= 1e-12 * np.maximum(np.abs(arm), np.abs(control)), 0.0, apart)
-
-
-RESULT = (
-    "estimate", "sem", "df", "ci_low", "ci_high", "test", "statistic", "p_value", "p_reverse", "p_equivalence",
-    "dz", "hedges_g", "rank_biserial", "cles", "bayes_factor", "note",
-)  # fmt: skip
 
 
 def _counts(values: NDArray[Any]) -> NDArray[Any]:
@@ -260,53 +349,94 @@ def judge(
     -------
     contrasts, verdicts : tidy tables (docs/architecture.md)
     """
-    table = tabulate(evidence.scores)
-    claims = []
-    for point in hypotheses:
-        teachers = (
-            dict.fromkeys(teacher for teacher, _ in evidence.pairs) if point.scope_teachers == "each" else (None,)
-        )
-        for teacher in teachers:
-            name = point.name if teacher is None else f"{point.name}[teacher={teacher}]"
-            declared = _declared(evidence, [point.arm, *point.controls], point.name)
-            family = LATE_FAMILY if point.name in evidence.late else point.family
-            comparison = Comparison(
-                point.metric, point.arm, point.arm, point.scope_teachers, point.scope_examples, point.test,
-                point.direction, point.margin, "headroom" if point.metric == ASYMMETRY else "mean_difference", teacher,
-                in_pairs(point),
-            )  # fmt: skip
-            rows = [
-                contrast(evidence, table, replace(comparison, control=control), 1 - level) for control in point.controls
-            ]
-            common = {"hypothesis": name, "declared": declared, "kind": "confirmatory", "family": family}
-            claims.append([common | row for row in rows])
+    return judge_datasets({"": (evidence, hypotheses)}, level, correction)
+
+
+def judge_datasets(
+    cases: Mapping[str, tuple[Evidence, Sequence[HypothesisPoint]]], level: float, correction: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """``judge`` over several datasets, by name: each hypothesis is one claim a dataset, in a family with the others."""
+    claims: list[list[dict[str, Any]]] = []  # of each claim a row for every control
+    for dataset, (evidence, hypotheses) in cases.items():
+        table = tabulate(evidence.scores)
+        for point in hypotheses:
+            claims += _claims(evidence, table, point, dataset, 1 - level)
     verdicts = []
     for family in dict.fromkeys(rows[0]["family"] for rows in claims):
         members = [rows for rows in claims if rows[0]["family"] == family]
-        supports = stats.adjust([_worst(rows)["p_value"] for rows in map(_filled, members)], correction)
-        refutes = stats.adjust([_refutation(rows) for rows in members], correction)
-        with_margin = [i for i, rows in enumerate(members) if rows[0]["margin"] is not None]
-        equivalences = dict(
-            zip(
-                with_margin,
-                stats.adjust([_equivalence(members[i]) for i in with_margin], correction) if with_margin else (),
-                strict=True,
-            )
-        )
+        used = _correction_used(members, correction)
+        supports = _adjusted(members, "p_value", used)
+        refutes = _adjusted(members, "p_reverse", used)
+        with_margin = [i for i, rows in enumerate(members) if rows[0]["margin"] and not _at_a_margin(rows)]
+        of_margin = _adjusted([members[i] for i in with_margin], "p_equivalence", used)
+        equivalences = dict(zip(with_margin, of_margin, strict=True))
         for i, rows in enumerate(members):
             sizes = len(members), len(with_margin)
-            verdict = _verdict(rows, supports[i], refutes[i], equivalences.get(i), sizes, level, correction)
+            verdict = _verdict(rows, supports[i], refutes[i], equivalences.get(i), sizes, level, used)
             verdicts.append(verdict)
             for row in rows:
-                row |= {"p_adjusted": verdict["p_adjusted"], "correction": correction, "verdict": verdict["verdict"]}
+                row |= {"p_adjusted": verdict["p_adjusted"], "correction": used, "verdict": verdict["verdict"]}
     order = {name: i for i, name in enumerate(rows[0]["hypothesis"] for rows in claims)}
     verdicts.sort(key=lambda verdict: order[verdict["hypothesis"]])
     return _frame([row for rows in claims for row in rows], CONTRASTS), _frame(verdicts, VERDICTS)
 
 
-def _filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A p that could not be computed counts as 1 in its family: it stays a hypothesis, and is not supported."""
-    return [row | {"p_value": _or_one(row.get("p_value"))} for row in rows]
+def _claims(
+    evidence: Evidence, table: Table, point: HypothesisPoint, dataset: str, ci_level: float
+) -> list[list[dict[str, Any]]]:
+    """A hypothesis's claims, one or one a teacher; of each a row for every control."""
+    by_teacher = point.scope_teachers == "each"
+    teachers = dict.fromkeys(teacher for teacher, _ in evidence.pairs) if by_teacher else (None,)
+    claims = []
+    for teacher in teachers:
+        at = [f"dataset={dataset}"] * bool(dataset) + [f"teacher={teacher}"] * by_teacher
+        comparison = Comparison(
+            point.metric, point.arm, point.arm, point.scope_teachers, point.scope_examples, point.test,
+            point.direction, point.margin, "headroom" if point.metric == ASYMMETRY else "mean_difference", teacher,
+            in_pairs(point),
+        )  # fmt: skip
+        common = {
+            "hypothesis": f"{point.name}[{' '.join(at)}]" if at else point.name,
+            "declared": _declared(evidence, [point.arm, *point.controls], point.name),
+            "kind": "confirmatory",
+            "family": LATE_FAMILY if point.name in evidence.late else point.family,
+        }
+        rows = (contrast(evidence, table, replace(comparison, control=c), ci_level) for c in point.controls)
+        claims.append([common | row for row in rows])
+    return claims
+
+
+def _at_a_margin(rows: list[dict[str, Any]]) -> bool:
+    return rows[0]["direction"] in AT_A_MARGIN
+
+
+def _correction_used(members: list[list[dict[str, Any]]], correction: str) -> str:
+    """max-T needs the same units throughout: where failed networks left other ones, Holm, and the rows say so."""
+    tested = [row.get("tested") for rows in members for row in rows]
+    same = all(tested) and len({len(d) for of_row in tested for d, _ in of_row["p_value"]}) == 1  # type: ignore[index]
+    return "holm" if correction == "max-t" and not same else correction
+
+
+def _adjusted(members: list[list[dict[str, Any]]], kind: str, correction: str) -> list[float]:
+    """Adjusted p-values of the hypotheses of a family: of their support, refutation or equivalence.
+
+    By max-T over every test of every control at once, of which a hypothesis takes the largest (refutation: the
+    smallest, which needs no further correction).
+    """
+    fold = min if kind == "p_reverse" else max
+    if correction != "max-t":
+        folded = [fold(_or_one(row.get(kind)) for row in rows) for rows in members]
+        times = [len(rows) if kind == "p_reverse" else 1 for rows in members]
+        p = [min(1.0, k * value) for k, value in zip(times, folded, strict=True)]
+        return [float(value) for value in stats.adjust(p, correction)] if p else []
+    flat = [(i, d, side) for i, rows in enumerate(members) for row in rows for d, side in row["tested"].get(kind, [])]
+    if not flat:
+        return [1.0] * len(members)
+    joint = stats.max_t(np.array([d for _, d, _ in flat]), alternatives=[side for _, _, side in flat])
+    by_member: dict[int, list[float]] = {}
+    for (i, _, _), p_adjusted in zip(flat, joint.p_value, strict=True):
+        by_member.setdefault(i, []).append(float(p_adjusted))
+    return [fold(by_member.get(i, [1.0])) for i in range(len(members))]
 
 
 def _or_one(p: float | None) -> float:
@@ -315,14 +445,6 @@ def _or_one(p: float | None) -> float:
 
 def _worst(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return max(rows, key=lambda row: _or_one(row.get("p_value")))
-
-
-def _refutation(rows: list[dict[str, Any]]) -> float:
-    return min(1.0, len(rows) * min(_or_one(row.get("p_reverse")) for row in rows))
-
-
-def _equivalence(rows: list[dict[str, Any]]) -> float:
-    return max(_or_one(row.get("p_equivalence")) for row in rows)
 
 
 def _verdict(
@@ -334,7 +456,7 @@ def _verdict(
     level: float,
     correction: str,
 ) -> dict[str, Any]:
-    more_failures = any(row["n_failed_arm"] > row["n_failed_control"] for row in rows)
+    more_failures = any(row["n_failed_arm"] > row["n_failed_control"] and not row.get("imputed") for row in rows)
     incomplete = any(row["n_units"] < 2 for row in rows)
     verdict = "inconclusive" if incomplete else decide(p_adjusted, p_refuted, p_equivalence, level, more_failures)
     shown = _worst(rows)
@@ -426,12 +548,14 @@ def _reason(
         return f"after {CORRECTION_NAMES[verdict['correction']]} over {size} hypothes{'is' if size == 1 else 'es'}"
 
     control = f"{'every' if several else 'the'} control"
-    claimed = {"greater": "above", "less": "below", "two-sided": "different from"}[row["direction"]] + " " + control
+    claimed = f"{DIRECTIONS[row['direction']]} {control}"
+    if row["direction"] in AT_A_MARGIN:
+        claimed += f" (margin {row['margin']:g})"
     p = ""
     if verdict["p_value"] is not None:
         p = f"p = {number(verdict['p_value'])}, {number(verdict['p_adjusted'])} {after(family_sizes[0])}"
     within = ""
-    if row["margin"] is not None:
+    if verdict["p_equivalence"] is not None:
         within = f"within ±{row['margin']:g} (p = {number(verdict['p_equivalence'])} {after(family_sizes[1])})"
     if verdict["verdict"] == "supported":
         return f"{claimed}, {p}"
@@ -439,6 +563,9 @@ def _reason(
         return f"significant but {within}: a difference that the protocol calls negligible"
     if verdict["verdict"] == "equivalent":
         return f"{within} of {control}"
+    if verdict["verdict"] == "refuted" and row["direction"] in AT_A_MARGIN:
+        p = f"p = {number(verdict['p_refuted'])} {after(family_sizes[0])}"
+        return f"beyond the margin of {row['margin']:g} on the side that was claimed not to be, {p}"
     if verdict["verdict"] == "refuted":
         return f"the opposite of what was claimed, p = {number(verdict['p_refuted'])} {after(family_sizes[0])}"
     hopeless = row["smallest_p"] > verdict["level"]
@@ -453,7 +580,8 @@ def interval(row: Mapping[str, Any]) -> str:
     """An interval as text, or why there is none."""
     if np.isnan(row["ci_low"]):
         return "no interval, for want of spread between the units"
-    return f"{100 * row['ci_level']:g} % interval [{number(row['ci_low'])}, {number(row['ci_high'])}]"
+    kind = "confidence sequence" if str(row["test"]).startswith("anytime") else "interval"
+    return f"{100 * row['ci_level']:g} % {kind} [{number(row['ci_low'])}, {number(row['ci_high'])}]"
 
 
 # Exploratory and descriptive rows --------------------------------------------------------------------------------
@@ -498,8 +626,8 @@ CONTRASTS = (
     "arm_params", "control", "control_params", "initialisation", "scope_teachers", "scope_examples", "teacher",
     "n_teachers", "n_units", "n_pairs", "n_failed_arm", "n_failed_control", "direction", "estimate", "sem", "df",
     "ci_low", "ci_high", "ci_level", "test", "statistic", "p_value", "p_reverse", "p_equivalence", "margin",
-    "smallest_p", "p_adjusted", "family", "correction", "dz", "hedges_g", "rank_biserial", "cles", "bayes_factor",
-    "verdict", "note", "version",
+    "smallest_p", "p_adjusted", "family", "correction", "rope", "dz", "hedges_g", "rank_biserial", "cles",
+    "bayes_factor", "verdict", "note", "version",
 )  # fmt: skip
 VERDICTS = (
     "protocol", "protocol_hash", "hypothesis", "declared", "metric", "estimator", "arm", "arm_params", "controls",

@@ -8,7 +8,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from kdstats.catalog import ARMS, CORRECTIONS
+from kdstats.catalog import ARMS, CORRECTIONS, FAMILY_WISE
 from kdstats.documents import write_document
 from kdstats.reporting.figures import FIGURES, Drawing, render, style
 from kdstats.reporting.results import (
@@ -121,6 +121,12 @@ def _asked(results: Results) -> Iterator[tuple[str, str]]:
     ]
     controls = f"{correction_name(correction)} ({CORRECTIONS.get(correction, 'as named')})"
     yield "Level", f"{results.level:g}, {controls}, {listed(sizes) or 'no hypotheses'}"
+    if stop := protocol.get("stop"):
+        yield (
+            "Stop",
+            f"after every seed, when all verdicts are reached, at most {stop['max_seeds']}. p-values and intervals hold"
+            " at whatever seed one stops: e-processes and confidence sequences",
+        )
 
 
 def _arm_words(arm: str, points: list[Point]) -> str:
@@ -137,7 +143,7 @@ def _warnings(results: Results) -> Iterator[str]:
     """What a reader must know before quoting a verdict."""
     correction = str(results.protocol.get("correction", "holm"))
     families = list(dict.fromkeys(results.verdicts["family"]))
-    if correction != "holm" and families:
+    if correction not in FAMILY_WISE and families:
         yield (
             f"Whole-protocol error not controlled: {correction_name(correction)} controls the false discovery rate, not"
             " the chance of any false claim in this protocol."

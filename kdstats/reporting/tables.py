@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 import kdstats
-from kdstats.catalog import ASYMMETRY, CORRECTIONS, METRICS
+from kdstats.catalog import ASYMMETRY, AT_A_MARGIN, CORRECTION_NAMES, CORRECTIONS, METRICS
 from kdstats.reporting.results import (
     LATE,
     Point,
@@ -170,7 +170,7 @@ def _correction(rows: pd.DataFrame) -> str:
 
 
 def correction_name(correction: str) -> str:
-    return {"holm": "Holm", "bh": "Benjamini–Hochberg", "by": "Benjamini–Yekutieli"}.get(correction, correction)
+    return CORRECTION_NAMES.get(correction, correction)
 
 
 def _stamped(results: Results, frame: pd.DataFrame) -> pd.DataFrame:
@@ -200,6 +200,9 @@ def claim(results: Results, row: Row) -> str:
             "greater": f"Errors transfer more than knowledge (asymmetry h > 0) {against}",
             "less": f"Knowledge transfers more than errors (asymmetry h < 0) {against}",
             "two-sided": f"Errors and knowledge transfer unequally (asymmetry h ≠ 0) {against}",
+            "not-less": f"The asymmetry h is not below −{row['margin']:g} {against}",
+            "not-greater": f"The asymmetry h is not above {row['margin']:g} {against}",
+            "equivalent": f"The asymmetry h is within ±{row['margin']:g} {against}",
         }
     else:
         label = metric_label(row["metric"])
@@ -208,7 +211,12 @@ def claim(results: Results, row: Row) -> str:
             "greater": f"{label} is higher with {arm} than {than}",
             "less": f"{label} is lower with {arm} than {than}",
             "two-sided": f"{label} differs between {arm} and {listed(controls, ' and between it and ')}",
+            "not-less": f"{label} with {arm} is not lower, by {row['margin']:g} or more, than {than}",
+            "not-greater": f"{label} with {arm} is not higher, by {row['margin']:g} or more, than {than}",
+            "equivalent": f"{label} with {arm} is within ±{row['margin']:g} of that {than}",
         }
+    if row["direction"] in AT_A_MARGIN:
+        return f"{claims[row['direction']]}. About {scope_words(row)}."
     margin = f"; within ±{row['margin']:g} it counts as no difference" if row["margin"] == row["margin"] else ""
     return f"{claims[row['direction']]}{margin}. About {scope_words(row)}."
 

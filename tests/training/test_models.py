@@ -5,11 +5,16 @@ import torch
 
 from kdstats import catalog
 from kdstats.plan import stream
-from kdstats.training.models import MODELS, build_model
+from kdstats.training.models import MODELS, Attention, Halve, build_model, mixer
 
 
 def count(name, shape=(32, 32, 3), classes=10):
-    return sum(p.numel() for p in build_model(name, shape, classes, stream(0)).parameters())
+    with torch.device("meta"):
+        return parameters(MODELS[name](shape, classes))
+
+
+def parameters(model):
+    return sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize(
@@ -23,19 +28,81 @@ def test_cifar_resnets_have_the_published_size(name, millions):
 
 def test_resnet18_has_torchvisions_size_but_for_the_stem():
     torchvision = pytest.importorskip("torchvision.models")
-    theirs = torchvision.resnet18(num_classes=10)
+    with torch.device("meta"):
+        theirs = torchvision.resnet18(num_classes=10)
     stem = theirs.conv1.weight.numel()
     assert count("resnet18") == sum(p.numel() for p in theirs.parameters()) - stem + 64 * 3 * 9
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    # Zagoruyko & Komodakis 2016, tables 4 and 5
+    [("wrn-40-1", 0.6), ("wrn-40-2", 2.2), ("wrn-40-4", 8.9), ("wrn-16-8", 11.0), ("wrn-28-10", 36.5)],
+)
+def test_wide_resnets_have_the_published_size(name, millions):
+    assert count(name) / 1e6 == pytest.approx(millions, abs=0.051)
+
+
+@pytest.mark.parametrize("name", ["resnet34", "resnet50"])
+def test_wider_resnets_have_torchvisions_size_but_for_the_stem(name):
+    with torch.device("meta"):
+        theirs = getattr(pytest.importorskip("torchvision.models"), name)(num_classes=10)
+    assert count(name) == parameters(theirs) - theirs.conv1.weight.numel() + 64 * 3 * 9
+
+
+def test_vgg_mobilenet_and_vit_have_torchvisions_size():
+    torchvision = pytest.importorskip("torchvision.models")
+    for depth in (11, 16, 19):
+        with torch.device("meta"):
+            theirs = getattr(torchvision, f"vgg{depth}_bn")(num_classes=10).features
+        biases = sum(p.numel() for name, p in theirs.named_parameters() if p.ndim == 1) // 3  # batch norm has two each
+        assert count(f"vgg{depth}") == parameters(theirs) - biases + 512 * 10 + 10
+    with torch.device("meta"):
+        assert count("mobilenetv2") == parameters(torchvision.mobilenet_v2(num_classes=10))
+        assert count("vit") == parameters(torchvision.VisionTransformer(32, 4, 12, 3, 192, 768, num_classes=10))
+
+
+def test_the_mixer_has_the_published_size():
+    with torch.device("meta"):
+        small = mixer((224, 224, 3), 1000, width=512, over_patches=256, patch=16)
+    assert parameters(small) / 1e6 == pytest.approx(18.5, rel=0.01)  # Tolstikhin et al. 2021, table 1: S/16 has 18 M
+
+
+def test_halving_is_max_pooling():
+    x = torch.randn(2, 3, 7, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(Halve()(x), torch.nn.functional.max_pool2d(x, 2))
+
+
+def test_attention_is_torchs():
+    torch.manual_seed(0)
+    ours, theirs = Attention(12, 3).eval(), torch.nn.TransformerEncoderLayer(
+        12, 3, 48, dropout=0.0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=True
+    ).eval()  # fmt: skip
+    weights = ours.state_dict()
+    names = {
+        "qkv": "self_attn.in_proj_", "out": "self_attn.out_proj.", "mlp.0": "linear1.", "mlp.2": "linear2.",
+        "norms.0": "norm1.", "norms.1": "norm2.",
+    }  # fmt: skip
+    theirs.load_state_dict(
+        {f"{there}{kind}": weights[f"{here}.{kind}"] for here, there in names.items() for kind in ("weight", "bias")}
+    )
+    x = torch.randn(2, 5, 12)
+    torch.testing.assert_close(ours(x), theirs(x))
 
 
 def test_the_catalogue_lists_what_there_is():
     assert set(catalog.MODELS) == set(MODELS)
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", "resnet8", "resnet18"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "cnn", "resnet8", "resnet50", "wrn-16-1", "vgg11", "mobilenetv2", "vit", "mixer"]
+)
 @pytest.mark.parametrize("shape", [None, (28, 28, 1), (32, 32, 3)])
 def test_every_architecture_takes_every_image_from_its_smallest_on(name, shape):
-    shape = shape or (catalog.MODELS[name].smallest,) * 2 + (1,)
+    smallest = catalog.MODELS[name].smallest
+    shape = shape or (smallest, smallest, 1)
+    if min(shape[:2]) < smallest:
+        pytest.skip(f"{name} needs {smallest}×{smallest}")
     model = build_model(name, shape, 7, stream(0)).eval()
     assert model(torch.zeros(2, shape[2], *shape[:2])).shape == (2, 7)
 
