@@ -327,6 +327,7 @@ def _evidence(frozen: store.Frozen, networks: "Networks", table: Any) -> "Eviden
         clusters(protocol),
         partial(scoring.per_example, networks),
         partial(scoring.agreements, networks),
+        partial(scoring.held_out, networks),
         frozen.late,
         {
             "protocol": protocol.name,
@@ -370,7 +371,7 @@ def _exploratory(protocol: Protocol) -> Iterable["Comparison"]:
             else:
                 yield replace(base, metric=name, test="anytime" if protocol.stop else "sign-flip")
         if {"positive_transfer", "negative_transfer"} <= set(protocol.metrics):
-            for estimator in ("headroom", "raw", "log_odds"):
+            for estimator in ("headroom", "raw", "log_odds", "matched", "gain_right", "gain_wrong"):
                 one = replace(base, metric=ASYMMETRY, estimator=estimator)
                 if protocol.stop:
                     yield replace(one, test="anytime")

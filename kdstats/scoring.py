@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import kdstats
 from kdstats import metrics
-from kdstats.catalog import METRICS
+from kdstats.catalog import ARMS, METRICS
 from kdstats.errors import UserError
 from kdstats.plan import Plan, Replicate, clusters, swaps_teachers
 from kdstats.protocol import Point, parameters_text
@@ -163,6 +163,30 @@ def agreements(networks: Networks, keys: Sequence[Key]) -> tuple[NDArray[np.bool
         right.append(said == networks.labels)
         agrees.append(logits.argmax(1) == said)
     return np.asarray(right), np.asarray(agrees)
+
+
+def held_out(networks: Networks, keys: Sequence[Key]) -> tuple[NDArray[np.int64], int]:
+    """How many held-out controls agree with each network's teacher, (len(keys), N), and how many there are.
+
+    Held out are all students of labels alone (siddo, ce), of every teacher, but those of the same teacher and seed:
+    they take no part in that pair's contrast, and say how difficult an example is.
+    """
+    plain = [
+        (key, logits.argmax(1))
+        for key, replicate in networks.by_key.items()
+        if replicate.point and ARMS[replicate.kind].target is None and (logits := networks.logits(key)) is not None
+    ]
+    counts, sizes = [], set()
+    for _, _, teacher, seed in keys:
+        logits = networks.teacher_logits(teacher)
+        assert logits is not None
+        others = [classes for (_, _, *pair), classes in plain if pair != [teacher, seed]]
+        sizes.add(len(others))
+        counts.append(np.sum([classes == logits.argmax(1) for classes in others], axis=0, dtype=np.int64))
+    if len(sizes) > 1:
+        raise metrics.UndefinedMetric("some controls failed to train, so pairs have unequal numbers of held-out ones")
+    m = sizes.pop()
+    return (np.stack(counts) if m else np.zeros((len(keys), len(networks.labels)), np.int64)), m
 
 
 def transfers(networks: Networks, pairs: Sequence[tuple[Point, Point]]) -> pd.DataFrame:

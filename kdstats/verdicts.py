@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,8 +18,7 @@ from kdstats.scoring import Key, point_key
 Pair = tuple[int, int]  # teacher, student seed
 LATE = "after training"
 NO_VERDICT = "descriptive, bears no verdict: "
-COPYING = NO_VERDICT + "positive under pure copying"
-ACCURACY = NO_VERDICT + "against this control a change of accuracy alone can produce it"
+GAINS: dict[str, Literal["right", "wrong"]] = {"gain_right": "right", "gain_wrong": "wrong"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class Evidence:
     clusters : teacher -> unit of a claim about teachers where they are swapped in pairs
     per_example : (metric, keys) -> (len(keys), N), row means are the metric; None where only scores are at hand
     agreements : keys -> teacher right, student agrees, each (len(keys), N); for the asymmetry about new examples
+    held_out : keys -> how many held-out controls agree with the teacher, (len(keys), N), and how many there are
     late : hypothesis names and points (arm, parameters) declared after training; ("seeds",) if any were;
         ("networks",) if students of this protocol existed before it was frozen (in a shared store, say)
     identity : columns that every row begins with: protocol, protocol_hash, dataset, split
@@ -43,6 +43,7 @@ class Evidence:
     clusters: Mapping[int, int] = field(default_factory=dict)
     per_example: Callable[[str, Sequence[Key]], NDArray[np.float64]] | None = None
     agreements: Callable[[Sequence[Key]], tuple[NDArray[np.bool_], NDArray[np.bool_]]] | None = None
+    held_out: Callable[[Sequence[Key]], tuple[NDArray[np.int64], int]] | None = None
     late: frozenset[Any] = frozenset()
     identity: Mapping[str, str] = field(default_factory=dict)
 
@@ -159,15 +160,23 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
         return stats.to_units(values, teachers, cluster, c.scope_teachers).values
 
     values = [np.array([[values[pair] for values in side] for pair in pairs]) for side in sides]  # (pairs, metrics, 2)
-    if c.metric == ASYMMETRY:
-        score = [_asymmetry(in_units(_counts(side)), c.estimator) for side in values]
-    else:
-        score = [in_units(side[:, 0, 0]) for side in values]
     matrix = None
-    if c.scope_examples == "new":
+    if c.metric == ASYMMETRY and c.estimator in GAINS:
+        strata = None if c.scope_teachers == "recipe" else teachers
+        arm, control = (in_units(_counts(side)) for side in values)
+        return row | _gain(GAINS[c.estimator], arm, control, strata, ci_level)
+    if c.metric == ASYMMETRY and c.estimator == "matched":
+        try:
+            differences, matrix = _matched(evidence, c, pairs, in_units)
+        except metrics.UndefinedMetric as reason:
+            return row | {"test": c.test, "note": "; ".join(filter(None, (left_out, str(reason))))}
+    elif c.metric == ASYMMETRY:
+        differences = _apart(*(_asymmetry(in_units(_counts(side)), c.estimator) for side in values))
+    else:
+        differences = _apart(*(in_units(side[:, 0, 0]) for side in values))
+    if c.scope_examples == "new" and matrix is None:
         matrix = np.subtract(*(_by_example(evidence, c, point, pairs, in_units) for point in (c.arm, c.control)))
     strata = None if c.scope_teachers == "recipe" else teachers
-    differences = _apart(*score)
     found = _claimed(differences, matrix, c, strata, ci_level)
     bounds = METRICS[c.metric].bounds if c.metric in METRICS else None
     if row["n_failed_arm"] > row["n_failed_control"] and bounds and matrix is None:
@@ -312,6 +321,46 @@ def _by_example(
     return metrics.asymmetry_influence(right_units, with_right, with_wrong, estimator=c.estimator)  # type: ignore[arg-type]
 
 
+def _matched(
+    evidence: Evidence, c: Comparison, pairs: Sequence[Pair], in_units: Callable[[NDArray[Any]], NDArray[Any]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """The asymmetry with examples matched for difficulty: a number a unit, and per-example values for new examples."""
+    if evidence.agreements is None or evidence.held_out is None:
+        raise metrics.UndefinedMetric(
+            "examples are matched for difficulty where predictions are at hand, not scores alone"
+        )
+    arm, control = ([(*point_key(point), *pair) for pair in pairs] for point in (c.arm, c.control))
+    right, arm_agrees = evidence.agreements(arm)
+    _, control_agrees = evidence.agreements(control)
+    stratum, held_out = evidence.held_out(arm)
+    by_student = metrics.matched_counts(right, arm_agrees, control_agrees, stratum, held_out)
+    of_units = in_units(by_student)
+    score = np.atleast_1d(metrics.matched_score(of_units))
+    if c.scope_examples != "new":
+        return score, None
+    unit_of = in_units(np.eye(len(pairs))).T > 0  # (pairs, units)
+    own = of_units[unit_of.argmax(1)]
+    return score, in_units(metrics.matched_influence(own, right, arm_agrees, control_agrees, stratum))
+
+
+def _gain(
+    teacher_is: Literal["right", "wrong"],
+    arm: NDArray[Any],
+    control: NDArray[Any],
+    strata: NDArray[Any] | None,
+    ci_level: float,
+) -> dict[str, Any]:
+    """g⁺ or g⁻, the share of what the control left to gain, with Fieller's interval over the units of this test set."""
+    at = 0 if teacher_is == "right" else 2
+    try:
+        gain, room = metrics.headroom_gains(arm[:, at], control[:, at], arm[:, at + 1], teacher_is)
+    except metrics.UndefinedMetric as reason:
+        return {"test": "none", "note": str(reason), "scope_examples": "this test set"}
+    ratio = stats.fieller(gain, room, level=ci_level, strata=strata)
+    found = {"estimate": ratio.estimate, "ci_low": ratio.low, "ci_high": ratio.high, "note": ratio.note}
+    return found | {"test": "none", "scope_examples": "this test set"}
+
+
 # Verdicts --------------------------------------------------------------------------------------------------------
 
 
@@ -378,7 +427,8 @@ def judge_datasets(
                 row |= {"p_adjusted": verdict["p_adjusted"], "correction": used, "verdict": verdict["verdict"]}
     order = {name: i for i, name in enumerate(rows[0]["hypothesis"] for rows in claims)}
     verdicts.sort(key=lambda verdict: order[verdict["hypothesis"]])
-    return _frame([row for rows in claims for row in rows], CONTRASTS), _frame(verdicts, VERDICTS)
+    matched = [row["matched"] | {"family": ""} for rows in claims for row in rows if "matched" in row]
+    return _frame([row for rows in claims for row in rows] + matched, CONTRASTS), _frame(verdicts, VERDICTS)
 
 
 def _claims(
@@ -401,8 +451,12 @@ def _claims(
             "kind": "confirmatory",
             "family": LATE_FAMILY if point.name in evidence.late else point.family,
         }
-        rows = (contrast(evidence, table, replace(comparison, control=c), ci_level) for c in point.controls)
-        claims.append([common | row for row in rows])
+        rows = [common | contrast(evidence, table, replace(comparison, control=c), ci_level) for c in point.controls]
+        if point.metric == ASYMMETRY and evidence.agreements is not None:
+            for row, control in zip(rows, point.controls, strict=True):
+                matched = replace(comparison, control=control, estimator="matched")
+                row["matched"] = common | contrast(evidence, table, matched, ci_level) | {"kind": "sensitivity"}
+        claims.append(rows)
     return claims
 
 
@@ -459,7 +513,10 @@ def _verdict(
     more_failures = any(row["n_failed_arm"] > row["n_failed_control"] and not row.get("imputed") for row in rows)
     incomplete = any(row["n_units"] < 2 for row in rows)
     verdict = "inconclusive" if incomplete else decide(p_adjusted, p_refuted, p_equivalence, level, more_failures)
-    shown = _worst(rows)
+    fragile = [row for row in rows if verdict == "supported" and _fragile(row, level)]
+    if fragile:
+        verdict = "inconclusive"
+    shown = fragile[0] if fragile else _worst(rows)
     if verdict == "refuted":
         shown = min(rows, key=lambda row: _or_one(row.get("p_reverse")))
     elif more_failures:
@@ -477,6 +534,12 @@ def _verdict(
         "verdict": verdict,
     }
     return record | {"sentence": sentence(record, shown, family_sizes, more_failures)}
+
+
+def _fragile(row: Mapping[str, Any], level: float) -> bool:
+    """Whether the asymmetry is not there any more between examples that are alike in difficulty."""
+    p = row.get("matched", {}).get("p_value")
+    return p is not None and bool(p > level)
 
 
 # Sentences -------------------------------------------------------------------------------------------------------
@@ -544,6 +607,17 @@ def _reason(
     if verdict["p_value"] is None and verdict["verdict"] == "inconclusive":
         return f"it could not be tested ({row['note']})"
 
+    if (
+        verdict["verdict"] == "inconclusive"
+        and _fragile(row, verdict["level"])
+        and verdict["p_adjusted"] <= verdict["level"]
+    ):
+        matched = row["matched"]
+        return (
+            f"but between examples of equal difficulty it is {number(matched['estimate'])}, {interval(matched)}"
+            f" (p = {number(matched['p_value'])}): what is claimed may be difficulty alone"
+        )
+
     def after(size: int) -> str:
         return f"after {CORRECTION_NAMES[verdict['correction']]} over {size} hypothes{'is' if size == 1 else 'es'}"
 
@@ -598,7 +672,7 @@ def explore(
         row |= {"declared": _declared(evidence, [comparison.arm, comparison.control]), "kind": "exploratory"}
         primary = comparison.estimator == "headroom" and swaps_teachers(comparison.control.kind)
         if comparison.metric == ASYMMETRY and not primary:
-            note = COPYING if comparison.estimator != "headroom" else ACCURACY
+            note = NO_VERDICT + metrics.caution(comparison.estimator, swaps_teachers(comparison.control.kind))
             empty = dict.fromkeys(("p_value", "p_reverse", "p_equivalence", "bayes_factor", "statistic"))
             row |= empty | {"kind": "descriptive", "note": "; ".join(filter(None, (note, row.get("note"))))}
         rows.append(row)

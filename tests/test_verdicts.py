@@ -238,6 +238,7 @@ def test_exploratory_rows_bear_no_verdict_and_descriptive_ones_no_p():
     assert rows["kind"].tolist() == ["exploratory"] + ["descriptive"] * 3 and set(rows["verdict"]) == {""}
     assert rows.loc[0, "p_adjusted"] == 2 / 64 and rows.loc[1:, "p_value"].isna().all()
     assert "positive under pure copying" in rows.loc[2, "note"] and "accuracy alone" in rows.loc[1, "note"]
+    assert "zero under pure copying" in rows.loc[1, "note"]
     other = Evidence(scores.replace({"ce": "kd-other"}), e.pairs)
     asked = [verdicts.Comparison("asymmetry", KD, OTHER, test="paired-t", estimator=x) for x in ("headroom", "raw")]
     rows = explore(other, asked, 0.05, "holm")

@@ -280,7 +280,14 @@ def clean(value: Any) -> str:
 
 # Words -----------------------------------------------------------------------------------------------------------
 
-ESTIMATORS = {"headroom": "Asymmetry h", "raw": "Raw asymmetry Δ⁻ − Δ⁺", "log_odds": "Asymmetry in log-odds"}
+ESTIMATORS = {
+    "headroom": "Asymmetry h",
+    "raw": "Raw asymmetry Δ⁻ − Δ⁺",
+    "log_odds": "Asymmetry in log-odds",
+    "matched": "Asymmetry, matched for difficulty",
+    "gain_right": "Gain g⁺ (teacher right)",
+    "gain_wrong": "Gain g⁻ (teacher wrong)",
+}
 
 
 def metric_label(metric: str, estimator: str = "headroom") -> str:

@@ -10,6 +10,8 @@ import pandas as pd
 
 import kdstats
 from kdstats.catalog import ASYMMETRY, AT_A_MARGIN, CORRECTION_NAMES, CORRECTIONS, METRICS
+from kdstats.metrics import caution
+from kdstats.plan import swaps_teachers
 from kdstats.reporting.results import (
     LATE,
     Point,
@@ -489,13 +491,9 @@ def exploratory(results: Results) -> Table:
     )
 
 
-COPYING = "positive under pure copying"
-ACCURACY = "a change of accuracy alone can produce it"
-
-
 def asymmetry(results: Results) -> Table:
-    """The descriptive estimators of the asymmetry, each with what it cannot tell apart."""
-    rows = results.contrasts[results.contrasts["kind"] == "descriptive"]
+    """The descriptive and sensitivity estimators of the asymmetry, each with what it cannot tell apart."""
+    rows = results.contrasts[results.contrasts["kind"].isin(("descriptive", "sensitivity"))]
     found = records(rows)
     points = results.points
     shown = {
@@ -507,12 +505,12 @@ def asymmetry(results: Results) -> Table:
         "Estimator": [metric_label(row["metric"], row["estimator"]) for row in found],
         "About": [f"{scope_words(row)} ({unit_words(row)})" for row in found],
         "Estimate [interval]": list(map(interval_text, found)),
-        "Read with care": [_care(row) for row in found],
+        "Read with care": [_care(points, row) for row in found],
     }
     return Table(
         "Asymmetry, descriptive estimators",
         f"They describe and never enter a verdict, so they have no p; {_levels(rows)} intervals. A student that copies"
-        f" its teacher with one probability everywhere has h = 0; the raw and the log-odds asymmetry are {COPYING}."
+        " its teacher with one probability everywhere has h = 0; the raw and the log-odds asymmetry are positive then."
         " Only h against another teacher's students (kd-other) bears a verdict.",
         _stamped(results, rows),
         shown,
@@ -523,9 +521,10 @@ def asymmetry(results: Results) -> Table:
     )
 
 
-def _care(row: Row) -> str:
-    label = COPYING if row["estimator"] != "headroom" else ACCURACY
-    return "; ".join(filter(None, (label, _failed(row))))
+def _care(points: Mapping[tuple[str, str], Point], row: Row) -> str:
+    other = swaps_teachers(points[row["control"], row["control_params"]].kind)
+    missing = row["note"] if row["estimate"] != row["estimate"] else ""
+    return "; ".join(filter(None, (caution(row["estimator"], other), missing, _failed(row))))
 
 
 # Transfers -------------------------------------------------------------------------------------------------------
