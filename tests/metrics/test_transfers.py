@@ -612,7 +612,7 @@ def test_matched_refuses_what_does_not_fit():
 
 
 def test_every_estimator_has_a_label_and_one_bears_a_verdict():
-    assert set(REGISTRY) == {*ESTIMATORS, "matched"}
+    assert set(REGISTRY) == {*ESTIMATORS, "matched", "gain_right", "gain_wrong"}
     assert [name for name, estimator in REGISTRY.items() if estimator.bears_verdict] == ["headroom"]
     assert all(name == estimator.name and estimator.label for name, estimator in REGISTRY.items())
     # the label is the truth: of a pure copier
