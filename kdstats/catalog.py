@@ -168,6 +168,7 @@ TESTS: dict[str, str] = {
     "wilcoxon": "exact Wilcoxon signed-rank test",
     "paired-t": "paired t test",
     "two-way-t": "t test whose variance counts new seeds and new examples (Satterthwaite)",
+    "mann-whitney": "exact Mann–Whitney test of unpaired scores",
     "anytime": "e-process of symmetric paired differences: valid whenever one stops",
 }
 

@@ -22,7 +22,16 @@ from kdstats.catalog import ARMS, ASYMMETRY, METRICS, MODELS
 from kdstats.datasets import Dataset, load_dataset
 from kdstats.errors import UserError
 from kdstats.plan import Plan, clusters, make_plan, refuse_unattainable, sizes, swaps_teachers
-from kdstats.protocol import NEEDED, Point, Protocol, grows, hypothesis_points, read_protocol, resolved
+from kdstats.protocol import (
+    NEEDED,
+    Point,
+    Protocol,
+    grows,
+    hypothesis_points,
+    parameters_text,
+    read_protocol,
+    resolved,
+)
 
 if TYPE_CHECKING:
     from kdstats.protocol import Hypotheses, Hypothesis, HypothesisPoint
@@ -547,7 +556,32 @@ def _points_of(at: str, table: "ScoreTable", hypothesis: "Hypothesis") -> Iterab
                 f"{at}: hypothesis {point.name}: students of kd-other share teachers, so the unit of a claim"
                 " about the recipe is a group of teachers; add a column cluster that names each teacher's group"
             )
+        for control in point.controls:
+            _refuse_pairing(f"{at}: hypothesis {point.name}", table, point, control)
         yield replace(point, scope_teachers="these") if recipe and not table.has_teachers else point
+
+
+def _refuse_pairing(at: str, table: "ScoreTable", point: "HypothesisPoint", control: Point) -> None:
+    """Paired tests need replicates in common, an unpaired test networks that share no teacher."""
+    scores = table.scores
+    rows = [
+        scores[(scores["arm"] == side.arm) & (scores["arm_params"] == parameters_text(side.parameters))]
+        for side in (point.arm, control)
+    ]
+    teachers, pairs = zip(
+        *((set(r["teacher"]), set(zip(r["teacher"], r["seed"], strict=True))) for r in rows), strict=True
+    )
+    names = f"{point.arm.arm} and {control.arm}"
+    if point.test == "mann-whitney" and table.has_teachers and teachers[0] & teachers[1]:
+        raise UserError(
+            f"{at}: {names} share teacher {min(teachers[0] & teachers[1])}, so their students are paired; take"
+            " sign-flip, wilcoxon or paired-t"
+        )
+    if point.test != "mann-whitney" and not pairs[0] & pairs[1]:
+        raise UserError(
+            f"{at}: {names} have no teacher and seed in common, so nothing is paired; for unpaired scores take the test"
+            " mann-whitney"
+        )
 
 
 def _swaps_known(point: "HypothesisPoint") -> bool:

@@ -45,7 +45,14 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 NAME_WORDS = "letters, digits and ._-, at most 64, first a letter or digit; what looks like a number needs quotes"
 MOST_POINTS = 1000
 MOST_SEEDS = 10_000
-SEED_ONLY = ("sign-flip", "wilcoxon", "paired-t", "anytime")  # their variation is that over seeds, on one test set
+SEED_ONLY = (
+    "sign-flip",
+    "wilcoxon",
+    "paired-t",
+    "mann-whitney",
+    "anytime",
+)  # their variation is that over seeds, on one test set
+PAIRED = ("sign-flip", "wilcoxon", "paired-t")
 NEEDS_ONE_MODEL = "starts students from their teacher's initial weights, which needs one architecture for both"
 ALPHA = "alpha is only the teacher's weight, in an arm; the significance level is `level`, at the top"
 NEEDED = {ASYMMETRY: ("positive_transfer", "negative_transfer")}
@@ -706,6 +713,12 @@ def _stop_misfits(hypotheses: Sequence[Hypothesis], info: ValidationInfo) -> Ite
     """Looking again and again is paid for by an anytime test, and by nothing else."""
     stop = info.data.get("stop")
     for i, hypothesis in enumerate(hypotheses):
+        if hypothesis.test == "mann-whitney":
+            yield (
+                (i, "test"),
+                f"mann-whitney is for unpaired scores; students of a protocol are paired: {', '.join(PAIRED)}",
+            )
+            continue
         if stop is None and hypothesis.test == "anytime":
             yield (i, "test"), "anytime belongs to a protocol with `stop: {rule: anytime, max_seeds: ...}`"
         if stop is not None and hypothesis.test != "anytime":

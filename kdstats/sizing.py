@@ -314,17 +314,6 @@ class Design:
             options["examples"] = Examples(case.n_examples, between)
         return planning.power(test, n, effect, **options)
 
-    def too_large_size(self, teachers: int, students: int) -> float | None:
-        """How often the two-way t test rejects where nothing differs, if that is more than twice its level.
-
-        With two or three units it may: Satterthwaite's degrees of freedom are then hardly known, and a corrected level
-        lies far out in the tail.
-        """
-        if self.case.sd_examples is None or self.equivalence or self.case.point.direction in AT_A_MARGIN:
-            return None
-        size = replace(self, case=replace(self.case, effect=0.0)).power(teachers, students).power
-        return size if size > 2 * self.level(teachers) else None
-
     def teachers_needed(self, students: int, target: float) -> int | None:
         """The smallest number of teachers that would do. At scope each they add claims, not units: none."""
         if self.case.point.scope_teachers == "each":
@@ -341,8 +330,7 @@ class Design:
         self, numbers: Callable[[int], tuple[int, int]], candidates: Sequence[int], target: float
     ) -> int | None:
         def reached(as_t: bool, i: int) -> float:
-            too_large = not as_t and self.too_large_size(*numbers(i))
-            return 0.0 if too_large else self.power(*numbers(i), as_t=as_t).power
+            return self.power(*numbers(i), as_t=as_t).power
 
         return planning.smallest(partial(reached, False), candidates, target, partial(reached, True))
 
@@ -497,11 +485,6 @@ def _rows(protocol: Protocol, case: Case, target: float, seed: int) -> Iterator[
             if known:
                 now = design.power(teachers, students)
                 row |= {"sd_unit": design.unit_sd(students), "power": now.power, "mc_error": now.mc_error}
-                if size := design.too_large_size(teachers, students):
-                    few = (
-                        f"with {row['units']} units the two-way t test rejects {100 * size:.2g} % where nothing differs"
-                    )
-                    row["note"] = NOTES.join(filter(None, (common["note"], f"{few}, so that its power is too good")))
             if upper:
                 row["sd_unit_upper"] = upper.unit_sd(students)
                 row["power_at_upper_sd"] = upper.power(teachers, students).power

@@ -1,5 +1,6 @@
 """From hypotheses and scores to contrasts, verdicts and the sentences that say why."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -109,6 +110,8 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
     of each unit.
     """
     c = comparison
+    if c.test == "mann-whitney":
+        return _unpaired(evidence, table, c, ci_level)
     needed = ("positive_transfer", "negative_transfer") if c.metric == ASYMMETRY else (c.metric,)
     keys = [[(*point_key(point), name) for name in needed] for point in (c.arm, c.control)]
     sides = [[table.values.get(key, {}) for key in side] for side in keys]
@@ -282,6 +285,51 @@ def _tested(d: NDArray[Any], c: Comparison) -> dict[str, list[tuple[NDArray[Any]
         "p_reverse": [(d, opposite[c.direction])] if c.direction in opposite else [],
         "p_equivalence": both if c.margin else [],
     }
+
+
+def _unpaired(evidence: Evidence, table: Table, c: Comparison, ci_level: float) -> dict[str, Any]:
+    """Mann–Whitney between two samples of networks that share neither teachers nor seeds: for scores of others.
+
+    A unit is a teacher (the mean of its students), or a seed where the table has no teachers.
+    """
+    sides = [table.values.get((*point_key(point), c.metric), {}) for point in (c.arm, c.control)]
+    recipe = c.scope_teachers == "recipe"
+    groups: list[dict[Any, list[float]]] = [{}, {}]
+    for group, side in zip(groups, sides, strict=True):
+        for (teacher, seed), (value, _) in side.items():
+            group.setdefault(teacher if recipe else (teacher, seed), []).append(value)
+    x, y = ([float(np.mean(values)) for values in group.values()] for group in groups)
+    row: dict[str, Any] = {
+        **evidence.identity, "metric": c.metric, "estimator": "shift", "arm": c.arm.arm,
+        "arm_params": point_key(c.arm)[1], "control": c.control.arm, "control_params": point_key(c.control)[1],
+        "initialisation": c.arm.initialisation, "scope_teachers": c.scope_teachers,
+        "scope_examples": c.scope_examples, "n_units": len(x) + len(y), "n_pairs": 0,
+        "n_teachers": len({teacher for side in sides for teacher, _ in side}), "n_failed_arm": 0, "n_failed_control": 0,
+        "direction": c.direction, "margin": c.margin, "ci_level": ci_level, "left_out": "", "test": c.test,
+        "smallest_p": min(1.0, (2 if c.direction == "two-sided" else 1) / math.comb(len(x) + len(y), len(x))),
+    }  # fmt: skip
+    if min(len(x), len(y)) < 2:
+        return row | {"n_units": 1, "note": f"samples of {len(x)} and {len(y)}: both need two units or more"}
+
+    def p(alternative: Any, null: float = 0.0) -> float:
+        return float(stats.mann_whitney(np.array(x) - null, y, alternative=alternative).p_value)
+
+    margin, found = c.margin or 0.0, stats.mann_whitney(x, y)
+    (low, high), opposite = found.confidence_interval(ci_level), {"greater": "less", "less": "greater"}
+    above, below = p("greater", -margin), p("less", margin)
+    values = {
+        "not-less": (above, p("less", -margin)),
+        "not-greater": (below, p("greater", margin)),
+        "equivalent": (max(above, below), min(1.0, 2 * min(p("less", -margin), p("greater", margin)))),
+        "two-sided": (found.p_value, None),
+    }
+    p_value, p_reverse = values.get(c.direction) or (p(c.direction), p(opposite[c.direction]))
+    equivalence = max(above, below) if c.margin and c.direction not in AT_A_MARGIN else None
+    return row | {
+        "estimate": found.estimate, "ci_low": low, "ci_high": high, "test": found.test, "statistic": found.statistic,
+        "p_value": p_value, "p_reverse": p_reverse, "p_equivalence": equivalence,
+        "rank_biserial": stats.cliffs_delta(x, y).estimate, "note": "unpaired: no dz, CLES of pairs or Bayes factor",
+    }  # fmt: skip
 
 
 def _apart(arm: NDArray[Any], control: NDArray[Any]) -> NDArray[Any]:

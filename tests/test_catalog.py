@@ -29,7 +29,7 @@ def test_metrics_and_datasets():
 
 
 def test_tests_and_corrections():
-    assert set(catalog.TESTS) == {*designs.TESTS, *designs.T_TESTS} == {*SEED_ONLY, "two-way-t"}
+    assert set(catalog.TESTS) == {*designs.TESTS, *designs.T_TESTS, "mann-whitney"} == {*SEED_ONLY, "two-way-t"}
     for correction in set(catalog.CORRECTIONS) - {"max-t"}:  # which takes differences, not p-values
         assert multiplicity.adjust([0.5], correction).tolist() == [0.5]
 

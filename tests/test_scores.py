@@ -110,13 +110,6 @@ def test_a_mistake_in_the_table_is_a_sentence_with_its_row(tmp_path, rows, colum
     assert refused.returncode == 2 and said in refused.stderr and "Traceback" not in refused.stderr, refused.stderr
 
 
-def test_seeds_that_do_not_pair_are_not_paired(tmp_path):
-    rows = [row | {"seed": row["seed"] + (100 if row["arm"] == "plain" else 0)} for row in ROWS]
-    write(tmp_path, rows)
-    done = kdstats("test", "scores.csv", *flags(), cwd=tmp_path)
-    assert done.returncode == 0 and "inconclusive" in done.stdout and "not measurable" in done.stdout
-
-
 @pytest.mark.parametrize(
     ("content", "said"), [("", "no CSV table"), ("a,b\n1,2,3,4\n", "lacks the column"), ("\x00\xff", "no CSV table")]
 )
@@ -136,3 +129,48 @@ def test_options_that_do_not_go_together(tmp_path):
     ]:
         refused = kdstats("test", "scores.csv", *arguments, cwd=tmp_path)
         assert refused.returncode == 2 and said in refused.stderr, refused.stderr
+
+
+# Designs ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_unpaired_table_is_refused_as_paired_and_tested_by_mann_whitney(tmp_path):
+    rows = [row | {"seed": row["seed"] + 10 * (row["arm"] == "plain")} for row in ROWS]
+    write(tmp_path, rows)
+    refused = kdstats("test", "scores.csv", *flags(), cwd=tmp_path)
+    assert (
+        refused.returncode == 2
+        and "no teacher and seed in common" in refused.stderr
+        and "mann-whitney" in refused.stderr
+    )
+    done = kdstats("test", "scores.csv", *flags(), "--test", "mann-whitney", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    row = pd.read_csv(tmp_path / "out" / "contrasts.csv").iloc[0]
+    # .80 … .85 against .79, .795 … .815: 6 + 6 + 6 + 6 + 5 + 4 - ties .5 and .5 of 36 pairs are above
+    wins = sum((a > b) + 0.5 * (a == b) for a in (80, 81, 82, 83, 84, 85) for b in (79, 79.5, 80, 80.5, 81, 81.5))
+    assert row["statistic"] == wins and row["n_units"] == 12 and row["smallest_p"] == pytest.approx(1 / 924)
+
+
+def test_paired_students_are_refused_as_unpaired(tmp_path):
+    write(tmp_path, teacher=0)
+    refused = kdstats("test", "scores.csv", *flags(), "--test", "mann-whitney", cwd=tmp_path)
+    assert refused.returncode == 2 and "share teacher 0" in refused.stderr
+
+
+def test_several_datasets_are_one_claim_each_in_one_family(tmp_path):
+    rows = [row | {"dataset": name} for name in ("a", "b") for row in ROWS]
+    write(tmp_path, rows)
+    done = kdstats("test", "scores.csv", *flags(), "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    verdicts = pd.read_csv(tmp_path / "out" / "verdicts.csv")
+    assert verdicts["hypothesis"].tolist() == [f"accuracy-mine-vs-plain[dataset={name}]" for name in ("a", "b")]
+    assert verdicts["p_adjusted"].tolist() == [2 * 2**-6] * 2
+
+
+def test_a_claim_of_no_loss_needs_a_margin(tmp_path):
+    write(tmp_path)
+    asked = (*flags()[:-1], "not-less")
+    refused = kdstats("test", "scores.csv", *asked, cwd=tmp_path)
+    assert refused.returncode == 2 and "add `margin`" in refused.stderr
+    done = kdstats("test", "scores.csv", *asked, "--margin", "0.005", cwd=tmp_path)
+    assert done.returncode == 0 and "supported" in done.stdout and "margin 0.005" in done.stdout

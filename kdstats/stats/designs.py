@@ -13,16 +13,18 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtr
 
 from kdstats.stats import effects
-from kdstats.stats.paired import ALL_EQUAL, TIE, bayes_factor, differences, sign_flip, tost, wilcoxon
+from kdstats.stats.paired import ALL_EQUAL, TIE, _shifted, bayes_factor, differences, sign_flip, wilcoxon
+from kdstats.stats.pivots import TwoWay, of_mean_squares
 from kdstats.stats.results import (
     Alternative,
     Array,
-    Number,
     TestResult,
     check_alternative,
     check_margin,
+    plain,
     t_interval,
     t_p_value,
 )
@@ -106,8 +108,8 @@ def _strata(strata: ArrayLike | None, n: int) -> tuple[NDArray[np.intp], Array, 
 # New examples ----------------------------------------------------------------------------------------------------
 
 
-def two_way(matrix: ArrayLike, strata: ArrayLike | None = None) -> tuple[Number, Number, Number]:
-    """Mean, standard error and degrees of freedom over new replicates and new examples, both random and crossed.
+def two_way(matrix: ArrayLike, strata: ArrayLike | None = None) -> TwoWay:
+    """The mean over new replicates and new examples, both random and crossed, with its variance, p and interval.
 
     For differences x (U replicates × N examples) with mean squares of replicates, examples and residual,
 
@@ -115,7 +117,8 @@ def two_way(matrix: ArrayLike, strata: ArrayLike | None = None) -> tuple[Number,
         df = V² / (MS_rep² / df_rep + MS_ex² / df_ex + MS_res² / (df_rep df_ex)),  df_rep = U - 1, df_ex = N - 1
 
     The difference MS_rep + MS_ex - MS_res estimates N σ²_rep + U σ²_ex + σ²_res without bias; the floor keeps an
-    estimated component from being negative.
+    estimated component from being negative. p-values and intervals come from the generalised pivot of these mean
+    squares (``kdstats.stats.pivots``), not from t on df: with few replicates that rejects too often.
 
     With strata, replicates are nested in fixed teachers: the estimate is the mean over teachers of their means, MS_rep
     and MS_res are pooled within teachers (df_rep = U - T), and MS_ex is that of the examples' estimates. Where
@@ -131,8 +134,9 @@ def two_way(matrix: ArrayLike, strata: ArrayLike | None = None) -> tuple[Number,
 
     Returns
     -------
-    estimate, standard_error, df : float, or arrays of shape (...)
-        Standard error 0 and df NaN where the matrix does not vary.
+    TwoWay
+        ``.estimate``, ``.standard_error``, ``.df``, ``.p_value(alternative, null)``, ``.confidence_interval(level)``,
+        of shape (...); unpacks as the first three. Standard error 0 and df NaN where the matrix does not vary.
 
     Raises
     ------
@@ -172,15 +176,10 @@ def two_way(matrix: ArrayLike, strata: ArrayLike | None = None) -> tuple[Number,
         block -= row_means
         between += n_examples * (row_means**2).sum(axis=(-2, -1))
         residual += np.einsum("...un,...un->...", block, block)
-    ms_rep, ms_res = between / df_rep, residual / (df_rep * df_ex)
-    v = np.maximum(ms_rep + ms_ex - ms_res, np.maximum(ms_rep, ms_ex))
-    v = np.where(np.sqrt(v) <= TIE * np.abs(x).max(axis=(-2, -1)), 0.0, v)  # rounding is not variance
-    pieces = ms_rep**2 / df_rep + ms_ex**2 / df_ex + ms_res**2 / (df_rep * df_ex)
-    df = np.divide(v**2, pieces, out=np.full(v.shape, NAN), where=v > 0)
-    error = np.sqrt(v / (units * n_examples))
-    if x.ndim == 2:
-        return float(estimate), float(error), float(df)
-    return estimate, error, df
+    squares = between / df_rep, ms_ex, residual / (df_rep * df_ex)
+    varies = np.sqrt(of_mean_squares(*squares)) > TIE * np.abs(x).max(axis=(-2, -1))  # rounding is not variance
+    ms_rep, ms_ex, ms_res = (plain(np.where(varies, square, 0.0)) for square in squares)
+    return TwoWay(plain(estimate), ms_rep, ms_ex, ms_res, df_rep, float(df_ex), float(units * n_examples))
 
 
 # Inference -------------------------------------------------------------------------------------------------------
@@ -204,13 +203,19 @@ class Inference:
         Of the test in the declared direction.
     p_reverse : float or None
         One-sided p in the opposite direction; None for a two-sided test.
+    p_noninferior, p_nonsuperior : float or None
+        One-sided p of mean ≤ -margin and of mean ≥ +margin, by the same test; None without margin.
     p_equivalence : float or None
-        TOST within the margin by the same test; None without margin.
+        TOST: the larger of these two.
     dz, hedges_g, rank_biserial, cles : float
         Effect sizes of the units (``kdstats.stats.effects``). With strata, dz divides by the pooled standard deviation
         within teachers, and the two others count every pair once. On new examples dz is t / √U.
     bayes_factor : float
         Of the paired t test; for one sample of units only.
+    rope : float or None
+        Posterior probability that the mean difference lies within ±margin, under the reference prior 1/σ: that of
+        Student's t on ``df``, located at ``estimate`` and scaled by ``sem`` (Box & Tiao 1973, §2.4; Kruschke 2018, Adv.
+        Methods Pract. Psychol. Sci. 1:270, for the region). None without margin.
     note : str
         Why a number above is NaN; empty when none is.
     """
@@ -225,12 +230,15 @@ class Inference:
     statistic: float
     p_value: float
     p_reverse: float | None
+    p_noninferior: float | None
+    p_nonsuperior: float | None
     p_equivalence: float | None
     dz: float
     hedges_g: float
     rank_biserial: float
     cles: float
     bayes_factor: float
+    rope: float | None
     note: str
 
 
@@ -331,15 +339,12 @@ def _on_this_test_set(
 
     if test == "paired-t":
         name = "paired t, stratified by teacher" if stratified else "paired t"
-        run = partial(_t, estimate, sem, df)
-        statistic, p_value = run(alternative)
-        p_reverse, p_equivalence = _other_p_values(run, alternative, margin)
+        statistic, p_value = _t(estimate, sem, df, alternative)
+        p = partial(_t_p_value, estimate, sem, df)
     else:
-        flips = partial(TESTS[test], weights=weights, seed=seed)
-        result = flips(d, alternative=alternative)
+        result = TESTS[test](d, alternative=alternative, weights=weights, seed=seed)
         name, statistic, p_value = result.test, result.statistic, result.p_value
-        p_reverse = None if alternative == "two-sided" else flips(d, alternative=_opposite(alternative)).p_value
-        p_equivalence = None if margin is None else tost(d, margin=margin, test=flips).p_value
+        p = partial(_flips_p_value, TESTS[test], d, weights, seed)
 
     factor = NAN
     if stratified:
@@ -349,8 +354,9 @@ def _on_this_test_set(
     low, high = t_interval(estimate, sem, df, level)
     size, corrected, lacking = _standardised(estimate / pooled if pooled > 0 else NAN, df)
     return Inference(
-        estimate, sem, df, low, high, level, name, statistic, p_value, p_reverse, p_equivalence, size, corrected,
-        effects.rank_biserial(d), effects.paired_cles(d), factor, "; ".join([*notes, *lacking]),
+        estimate, sem, df, low, high, level, name, statistic, p_value, *_other_p_values(p, alternative, margin), size,
+        corrected, effects.rank_biserial(d), effects.paired_cles(d), factor, _rope(estimate, sem, df, margin),
+        "; ".join([*notes, *lacking]),
     )  # fmt: skip
 
 
@@ -368,21 +374,24 @@ def _on_new_examples(
         )
     index, weights, df_rep = _strata(strata, len(d))
     stratified = index.max() > 0
-    if df_rep:
-        estimate, sem, df = two_way(matrix, strata)
-    else:
-        estimate, sem, df = float(weights @ d), NAN, NAN
-    run = partial(_t, estimate, sem, df)
-    statistic, p_value = run(alternative)
-    p_reverse, p_equivalence = _other_p_values(run, alternative, margin)
-    low, high = t_interval(estimate, sem, df, level)
+    name = "two-way t, generalised (seeds and examples)" + (", stratified by teacher" if stratified else "")
+    if not df_rep:
+        estimate = float(weights @ d)
+        return Inference(
+            estimate, NAN, NAN, NAN, NAN, level, name, NAN, NAN, *_other_p_values(lambda *_: NAN, alternative, margin),
+            NAN, NAN, NAN, NAN, NAN, None if margin is None else NAN, _why_no_variance(NAN, stratified),
+        )  # fmt: skip
+    mean = two_way(matrix, strata)
+    estimate, sem, df = mean
+    low, high = mean.confidence_interval(level)
     size, corrected, lacking = _standardised(estimate / sem / np.sqrt(len(d)) if sem > 0 else NAN, df)
     notes = [*([] if sem > 0 else [_why_no_variance(sem, stratified)]), *lacking]
     notes.append("no rank-biserial, CLES or Bayes factor: they have no version for new examples")
-    name = "two-way t (seeds and examples)" + (", stratified by teacher" if stratified else "")
+    statistic = estimate / sem if sem > 0 else 0.0 if estimate == 0 else NAN
+    rope = None if margin is None else mean.p_value("less", -margin) - mean.p_value("less", margin) if sem > 0 else NAN
     return Inference(
-        estimate, sem, df, low, high, level, name, statistic, p_value, p_reverse, p_equivalence, size, corrected,
-        NAN, NAN, NAN, "; ".join(notes),
+        estimate, sem, df, low, high, level, name, statistic, mean.p_value(alternative),
+        *_other_p_values(mean.p_value, alternative, margin), size, corrected, NAN, NAN, NAN, rope, "; ".join(notes),
     )  # fmt: skip
 
 
@@ -409,17 +418,36 @@ def _t(estimate: float, sem: float, df: float, alternative: str, null: float = 0
     return t, float(t_p_value(t, df, alternative))
 
 
+def _t_p_value(estimate: float, sem: float, df: float, alternative: Alternative, null: float = 0.0) -> float:
+    return _t(estimate, sem, df, alternative, null)[1]
+
+
+def _flips_p_value(
+    test: Callable[..., TestResult], d: Array, weights: Array, seed: int, alternative: Alternative, null: float = 0.0
+) -> float:
+    return float(test(_shifted(d, null), alternative=alternative, weights=weights, seed=seed).p_value)
+
+
 def _other_p_values(
-    run: Callable[..., tuple[float, float]], alternative: str, margin: float | None
-) -> tuple[float | None, float | None]:
-    """The t test's p in the opposite direction, and the larger of its two at the margins."""
-    p_reverse = None if alternative == "two-sided" else run(_opposite(alternative))[1]
+    p: Callable[..., float], alternative: Alternative, margin: float | None
+) -> tuple[float | None, float | None, float | None, float | None]:
+    """p_reverse, p_noninferior, p_nonsuperior and p_equivalence, from p(alternative, null)."""
+    p_reverse = None if alternative == "two-sided" else p(_opposite(alternative))
     if margin is None:
-        return p_reverse, None
-    return p_reverse, max(run("greater", -margin)[1], run("less", margin)[1])
+        return p_reverse, None, None, None
+    above, below = p("greater", -margin), p("less", margin)
+    return p_reverse, above, below, max(above, below)  # a t test has both or neither
 
 
-def _opposite(alternative: str) -> Alternative:
+def _rope(estimate: float, sem: float, df: float, margin: float | None) -> float | None:
+    if margin is None:
+        return None
+    if not sem > 0:
+        return NAN
+    return float(stdtr(df, (margin - estimate) / sem) - stdtr(df, (-margin - estimate) / sem))
+
+
+def _opposite(alternative: Alternative) -> Alternative:
     return "less" if alternative == "greater" else "greater"
 
 

@@ -1,22 +1,26 @@
 """Tidy tables of scores as what the tests take: pairs, two samples, blocks.
 
-A table has a row a replicate and metric: ``arm``, ``seed``, ``value``, and where they are ``teacher``, ``metric``,
-``dataset``, ``split`` and parameters of arms. What would make a test wrong is refused here: pooled examples posing as
-replicates, a seed that is there twice, replicates without their partner, several metrics or datasets at once.
+A table has a row a replicate and metric: ``arm``, ``seed``, ``value``, and where they are ``teacher``, ``cluster``,
+``metric``, ``dataset``, ``split`` and parameters of arms. What would make a test wrong is refused here: pooled examples
+posing as replicates, a seed that is there twice, replicates without their partner, students posing as teachers, several
+metrics, datasets or settings of an arm at once.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from kdstats.stats.results import Array
 
 EXAMPLES = ("example", "example_id", "image", "image_id", "sample", "sample_id", "item", "item_id", "index", "id")
 ONE_OF = ("metric", "dataset", "split", "protocol")
 KEY = ("dataset", "teacher", "seed")
+NO_SETTING = ("arm", "cluster", "value", "n", "note", "protocol_hash", *ONE_OF, *KEY)  # other columns may be parameters
 
 
 def selected(scores: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
@@ -51,8 +55,8 @@ def selected(scores: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
             raise ValueError(f"no row has {column} {value!r}; there are {', '.join(map(repr, there[:20]))}")
     for column in ONE_OF:
         if column in rows and rows[column].nunique(dropna=False) > 1:
-            there = ", ".join(map(repr, rows[column].unique()[:20]))
-            raise ValueError(f"the rows have several values of {column} ({there}): a test is about one; name it")
+            several = ", ".join(map(repr, rows[column].unique()[:20]))
+            raise ValueError(f"the rows have several values of {column} ({several}): a test is about one; name it")
     values = pd.to_numeric(rows["value"], errors="coerce").to_numpy(np.float64)
     if not np.isfinite(values).all():
         first = rows.index[~np.isfinite(values)][0]
@@ -69,17 +73,20 @@ def by_replicate(rows: pd.DataFrame, of: str) -> pd.Series:
     Raises
     ------
     ValueError
-        Neither a seed nor a teacher; a replicate that is there twice.
+        Neither a seed nor a teacher; a row without its seed or teacher; a replicate that is there twice.
     """
     keys = [column for column in KEY if column in rows and not rows[column].isna().all()]
     if not {"seed", "teacher"} & set(keys):
         raise ValueError(f"{of}: the table has neither seed nor teacher, so nothing says which replicates are paired")
+    for column in keys:
+        if rows[column].isna().any():
+            raise ValueError(f"{of}: row {rows.index[rows[column].isna()][0]} has no {column}, and others have one")
     series = rows.set_index(keys)["value"]
     twice = series.index.duplicated()
     if twice.any():
         raise ValueError(
-            f"{of}: {int(twice.sum())} replicate(s) are there twice, the first {_named(keys, series.index[twice][0])}: a"
-            " copied row is no new evidence; if arms have several settings, select one"
+            f"{of}: {int(twice.sum())} replicate(s) are there twice, the first {_named(keys, series.index[twice][0])}:"
+            " a copied row is no new evidence; if arms have several settings, select one"
         )
     return series
 
@@ -89,73 +96,141 @@ def _named(keys: list[str], key: Any) -> str:
     return ", ".join(f"{name} {value}" for name, value in zip(keys, values, strict=True))
 
 
+def _sides(
+    x: pd.DataFrame, y: pd.DataFrame | None, arm: str | None, control: str | None, metric: str | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of arm and of control, each of one arm at one setting."""
+    if y is None:
+        if arm is None or control is None:
+            there = ", ".join(map(repr, x["arm"].unique()[:20])) if "arm" in x else "no column arm"
+            raise ValueError(f"a table needs arm=... and control=..., the two to compare; there are {there}")
+        y = x
+    sides = selected(x, arm=arm, metric=metric), selected(y, arm=control, metric=metric)
+    for rows, of in zip(sides, (arm or "x", control or "y"), strict=True):
+        _refuse_settings(rows, of)
+    if "metric" in sides[0] and "metric" in sides[1] and sides[0]["metric"].iloc[0] != sides[1]["metric"].iloc[0]:
+        names = [repr(rows["metric"].iloc[0]) for rows in sides]
+        raise ValueError(f"x has metric {names[0]} and y {names[1]}: a test compares one metric")
+    return sides
+
+
+def _refuse_settings(rows: pd.DataFrame, of: str) -> None:
+    """One arm, and no column that splits its rows into groups of two or more, as a swept parameter does."""
+    if "arm" in rows and rows["arm"].nunique() > 1:
+        there = ", ".join(map(repr, rows["arm"].unique()[:20]))
+        raise ValueError(f"{of}: the rows have several arms ({there}): name one with arm=... or control=...")
+    for column in (name for name in rows.columns if name not in NO_SETTING):
+        counts = rows[column].value_counts(dropna=False)
+        if len(counts) > 1 and counts.min() > 1:
+            there = ", ".join(map(repr, counts.index.tolist()[:20]))
+            raise ValueError(
+                f"{of}: the rows have several values of {column} ({there}): an arm at another setting is another arm,"
+                f" and a test is about one. Select one, or leave {column} out of the table if it is no setting"
+            )
+
+
 def paired(
     x: pd.DataFrame, y: pd.DataFrame | None, arm: str | None, control: str | None, metric: str | None, scope: str
 ) -> tuple[Array, Array]:
     """Arm and control on the same replicates, in the same order.
 
     With ``teacher`` in the table the units are teachers (means over their seeds; scope "recipe"), or students of the
-    one teacher or of these (scopes "each", "these": the rows as they are).
+    one teacher or of these (scopes "each", "these": the rows as they are). Flipping a teacher's mean flips all of its
+    students. Where ``cluster`` says that teachers depend on each other, as those that taught each other's control do,
+    the units are clusters (means over their teachers); leave the column out where neither side is such a control.
 
     Raises
     ------
     ValueError
-        As ``selected`` and ``by_replicate``; a replicate on one side alone; arms that are not named.
+        As ``selected`` and ``by_replicate``; a replicate on one side alone; arms that are not named; several arms or
+        settings on a side; one unit alone.
     """
-    if y is None:
-        if arm is None or control is None:
-            there = ", ".join(map(repr, x["arm"].unique()[:20])) if "arm" in x else "no column arm"
-            raise ValueError(f"a table needs arm=... and control=..., the two to compare; there are {there}")
-        first = selected(x, arm=arm, metric=metric)
-        second = selected(x, arm=control, metric=metric)
-    else:
-        first, second = selected(x, arm=arm, metric=metric), selected(y, arm=control, metric=metric)
+    first, second = _sides(x, y, arm, control, metric)
     left, right = by_replicate(first, arm or "x"), by_replicate(second, control or "y")
-    if list(left.index.names) != list(right.index.names):
-        raise ValueError(f"x is by {', '.join(left.index.names)} and y by {', '.join(right.index.names)}")
+    keys, others = ([str(name) for name in side.index.names] for side in (left, right))
+    if keys != others:
+        raise ValueError(f"x is by {', '.join(keys)} and y by {', '.join(others)}: pairs need one key on both sides")
     alone = left.index.symmetric_difference(right.index)
     if len(alone):
         raise ValueError(
-            f"{len(alone)} replicate(s) are on one side alone, the first {_named(list(left.index.names), alone[0])}: the"
-            " table is not paired. Leave them out on both sides, or test unpaired samples with mann_whitney"
+            f"{len(alone)} replicate(s) are on one side alone, the first {_named(keys, alone[0])}: the table is not"
+            " paired. Leave them out on both sides, or test unpaired samples with mann_whitney"
         )
-    left, right = left.sort_index(), right.reindex(left.sort_index().index)
-    if "teacher" not in left.index.names or "seed" not in left.index.names:
-        return left.to_numpy(), right.to_numpy()
-    teachers = left.index.get_level_values("teacher")
-    if scope == "recipe":
-        if teachers.nunique() == 1:
-            raise ValueError(
-                "all replicates share one teacher, so nothing is known of other teachers: give scope='each' for a claim"
-                " about this teacher"
-            )
-        return tuple(side.groupby(level="teacher").mean().to_numpy() for side in (left, right))  # type: ignore[return-value]
-    if scope not in ("these", "each"):
+    left = left.sort_index()
+    right = right.reindex(left.index)
+    if scope not in ("recipe", "these", "each"):
         raise ValueError(f"scope is {scope!r}: it is one of recipe, these, each")
-    if scope == "each" and teachers.nunique() > 1:
-        raise ValueError(f"scope each is a claim about one teacher, the table has {teachers.nunique()}: select one")
-    sizes = pd.Series(teachers).value_counts()
+    if "teacher" not in keys:
+        return left.to_numpy(), right.to_numpy()
+    if scope == "recipe":
+        means = [side.groupby(level="teacher").mean() for side in (left, right)]
+        cluster = _clusters(first, second)
+        if cluster is not None:
+            means = [side.groupby(cluster.reindex(side.index).to_numpy()).mean() for side in means]
+        if len(means[0]) == 1:
+            raise ValueError(
+                "all replicates share one teacher (or cluster of teachers), so nothing is known of other teachers:"
+                " students of one teacher are no evidence about the recipe. Give scope='each' for a claim about this"
+                " teacher"
+            )
+        return means[0].to_numpy(), means[1].to_numpy()
+    sizes = left.groupby(level="teacher").size()
+    if scope == "each" and len(sizes) > 1:
+        raise ValueError(f"scope each is a claim about one teacher, the table has {len(sizes)}: select one")
     if sizes.nunique() > 1:
         raise ValueError("scope these: teachers have unequal numbers of students; `infer` with strata weighs them")
     return left.to_numpy(), right.to_numpy()
 
 
+def _clusters(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series | None:
+    """teacher -> cluster, or None where no side has clusters."""
+    known = [rows for rows in (first, second) if "cluster" in rows and rows["cluster"].notna().any()]
+    if not known:
+        return None
+    pairs = pd.concat([rows[["teacher", "cluster"]] for rows in known]).drop_duplicates()
+    if pairs["cluster"].isna().any() or pairs["teacher"].duplicated().any():
+        raise ValueError("each teacher belongs to one cluster: some have none, or two")
+    return pairs.set_index("teacher")["cluster"]
+
+
 def unpaired(
     x: pd.DataFrame, y: pd.DataFrame | None, arm: str | None, control: str | None, metric: str | None, scope: str
 ) -> tuple[Array, Array]:
-    """Arm and control as two samples; a teacher that both sides share makes them paired, and is refused."""
-    if y is None:
-        if arm is None or control is None:
-            there = ", ".join(map(repr, x["arm"].unique()[:20])) if "arm" in x else "no column arm"
-            raise ValueError(f"a table needs arm=... and control=..., the two to compare; there are {there}")
-        y = x
-    left = by_replicate(selected(x, arm=arm, metric=metric), arm or "x")
-    right = by_replicate(selected(y, arm=control, metric=metric), control or "y")
-    if "teacher" in left.index.names and "teacher" in right.index.names:
-        if left.index.get_level_values("teacher").intersection(right.index.get_level_values("teacher")).size:
-            raise ValueError("arm and control share teachers, so their replicates are paired: take a paired test")
-        return left.groupby(level="teacher").mean().to_numpy(), right.groupby(level="teacher").mean().to_numpy()
-    return left.to_numpy(), right.to_numpy()
+    """Arm and control as two samples, of teacher means where there are teachers.
+
+    Raises
+    ------
+    ValueError
+        As ``paired``; a teacher that both sides share, which makes them paired.
+    """
+    first, second = _sides(x, y, arm, control, metric)
+    left, right = by_replicate(first, arm or "x"), by_replicate(second, control or "y")
+    if "teacher" not in left.index.names and "teacher" not in right.index.names:
+        return left.to_numpy(), right.to_numpy()
+    if not ("teacher" in left.index.names and "teacher" in right.index.names):
+        raise ValueError("one side has teachers and the other none: a teacher (the mean of its students) is one unit")
+    teachers = [side.groupby(level="teacher").mean() for side in (left, right)]
+    if len(teachers[0].index.intersection(teachers[1].index)):
+        raise ValueError("arm and control share teachers, so their replicates are paired: take a paired test")
+    return teachers[0].to_numpy(), teachers[1].to_numpy()
+
+
+def refuse_examples(x: ArrayLike, y: ArrayLike) -> None:
+    """Refuse arrays that hold right and wrong answers to examples: 20 or more on the last axis, each 0 or 1.
+
+    Raises
+    ------
+    ValueError
+        With where they belong.
+    """
+    n = np.shape(x)[-1] if np.ndim(x) else 1
+    both = np.concatenate([np.ravel(x), np.ravel(y)])
+    if n >= 20 and ((both == 0) | (both == 1)).all() and both.any() and not both.all():
+        raise ValueError(
+            f"x and y hold {n:,} values that are all 0 or 1, as right and wrong answers are: examples of one network"
+            " are not replicates, and a test that counts them as such finds differences where there are none. Give one"
+            " score a replicate; for two single networks take mcnemar"
+        )
 
 
 def takes_tables(read: Callable[..., tuple[Any, Any]]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -180,10 +255,17 @@ def takes_tables(read: Callable[..., tuple[Any, Any]]) -> Callable[[Callable[...
                 if y is not None and not isinstance(y, pd.DataFrame):
                     raise ValueError("x is a table and y is not: give two tables, or one with arm=... and control=...")
                 x, y = read(x, y, arm, control, metric, scope or "recipe")
+            elif isinstance(y, pd.DataFrame):
+                raise ValueError("y is a table and x is not: give two tables, or one with arm=... and control=...")
             elif any(name is not None for name in (arm, control, metric, scope)):
                 raise ValueError("arm, control, metric and scope belong to a table of scores; x is none")
             return test(x, y, **options)
 
+        own = inspect.signature(test)
+        added = [
+            p for p in inspect.signature(call, follow_wrapped=False).parameters.values() if p.kind is p.KEYWORD_ONLY
+        ]
+        call.__signature__ = own.replace(parameters=[*own.parameters.values(), *added])  # type: ignore[attr-defined]
         return call
 
     return decorate

@@ -1,12 +1,11 @@
-"""Adjusted p-values of a family of tests: statsmodels' procedures, wrapped in this one place."""
+"""Adjusted p-values of a family of tests, from the p-values alone; ``resampling.max_t`` takes the differences."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.stats.multitest import multipletests
 
-_METHODS = {"holm": "holm", "bh": "fdr_bh", "by": "fdr_by"}  # statsmodels' names
+METHODS = ("holm", "bh", "by")
 
 
 def adjust(p_values: Sequence[float] | NDArray[np.float64], method: str) -> NDArray[np.float64]:
@@ -42,8 +41,8 @@ def adjust(p_values: Sequence[float] | NDArray[np.float64], method: str) -> NDAr
     >>> adjust([0.01, 0.04, 0.03], "holm").tolist()
     [0.03, 0.06, 0.06]
     """
-    if method not in _METHODS:
-        raise ValueError(f"method is {method!r}: it is one of {', '.join(_METHODS)}")
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}: it is one of {', '.join(METHODS)}")
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1:
         raise ValueError(f"p_values has shape {p.shape}: a family is one list of p-values")
@@ -54,4 +53,14 @@ def adjust(p_values: Sequence[float] | NDArray[np.float64], method: str) -> NDAr
             f"p_values[{i}] is {p[i]}: a p-value lies in [0, 1]. A test that could not be computed remains in its "
             "family, with p = 1"
         )
-    return np.asarray(multipletests(p, method=_METHODS[method])[1], dtype=np.float64) if p.size else p
+    # Written out: statsmodels' Holm collects garbage at each call, tens of milliseconds; the tests hold the two equal.
+    order, rank = np.argsort(p), np.arange(1, len(p) + 1)
+    ascending = p[order]
+    if method == "holm":
+        stepped = np.maximum.accumulate((len(p) - rank + 1) * ascending)
+    else:
+        factor = len(p) * np.sum(1 / rank) if method == "by" else len(p)
+        stepped = np.minimum.accumulate((factor * ascending / rank)[::-1])[::-1]
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted

@@ -8,14 +8,15 @@ and the mean is normal given them. With one mean square alone that is Student's 
 not exceed the level by more than their error, and was below it where examples vary as much as few replicates.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from scipy.special import ndtr
 from scipy.stats import chi2
 
-from kdstats.stats.results import Array, Interval, Number, check_level, plain
+from kdstats.stats.results import Alternative, Array, Interval, Number, check_alternative, check_level, plain
 
 _MANY = 500  # degrees of freedom from which a mean square counts as known: the rest is below a percent of p
 
@@ -40,10 +41,25 @@ class TwoWay:
     df_ex: float
     size: float
 
+    def __iter__(self) -> Iterator[Number]:
+        """Unpacks as estimate, standard error and Satterthwaite's degrees of freedom."""
+        return iter((self.estimate, self.standard_error, self.df))
+
+    def p_value(self, alternative: Alternative = "two-sided", null: float = 0.0) -> Number:
+        """p of a mean that is ``alternative`` to ``null``, from the generalised pivot; 1 where nothing differs from it."""
+        check_alternative(alternative)
+        upper, lower = below(self, null), below(replace(self, estimate=np.negative(self.estimate)), -null)
+        p = {"greater": upper, "less": lower}.get(alternative, 2 * np.minimum(upper, lower))
+        return plain(np.where((np.asarray(self.variance) == 0) & (np.asarray(self.estimate) == null), 1.0, p))
+
+    def confidence_interval(self, level: float = 0.95) -> Interval:
+        """Two-sided interval from the generalised pivot; NaN where nothing varies."""
+        return interval(self, level)
+
     @property
     def variance(self) -> Number:
         """V = MS_rep + MS_ex - MS_res, at least either of the first two, of the mean: divided by ``size``."""
-        return plain(_floored(self.ms_rep, self.ms_ex, self.ms_res) / self.size)
+        return plain(of_mean_squares(self.ms_rep, self.ms_ex, self.ms_res) / self.size)
 
     @property
     def df(self) -> Number:
@@ -61,7 +77,8 @@ class TwoWay:
         return plain(np.sqrt(self.variance))
 
 
-def _floored(rep: Number, ex: Number, res: Number) -> Array:
+def of_mean_squares(rep: Number, ex: Number, res: Number) -> Array:
+    """V of ``TwoWay``: the floor keeps an estimated component from being negative."""
     return np.maximum(np.add(rep, ex) - res, np.maximum(rep, ex))
 
 
@@ -105,10 +122,11 @@ def below(of: TwoWay, value: Number) -> Number:
     block = max(1, 2**21 // len(weights))
     for i in range(0, len(found), block):
         d, r, e, s = (row[i : i + block, None, None] for row in rows)
-        v = _floored(r * rep[:, None], e * ex, s).reshape(len(d), -1)
+        v = of_mean_squares(r * rep[:, None], e * ex, s).reshape(len(d), -1)
         with np.errstate(divide="ignore", invalid="ignore"):
             found[i : i + block] = ndtr(d[:, 0] / np.sqrt(v / of.size)) @ weights
-    return plain(np.where(np.isfinite(found), found, np.nan).reshape(shape))
+    varies = np.broadcast_to(np.asarray(of.variance) > 0, shape)
+    return plain(np.where(varies, found.reshape(shape), np.nan))
 
 
 def interval(of: TwoWay, level: float) -> Interval:

@@ -73,13 +73,19 @@ class TestResult:
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
         """One row a sample (leading axes in C order): test, statistic, p_value, estimate, n, alternative, the details,
-        and ci_low, ci_high, ci_level where the test has an interval.
+        and ci_low, ci_high, ci_level where the test has an interval; note where an end of it is infinite.
         """
         names = ("test", "statistic", "p_value", "estimate", "n", "alternative")
         columns = {name: getattr(self, name) for name in names} | dict(self.details)
         if self.interval is not None:
             low, high = self.confidence_interval(level)
             columns |= {"ci_low": low, "ci_high": high, "ci_level": level}
+            infinite = np.isinf(low) | np.isinf(high)
+            if np.any(infinite):
+                why = (
+                    f"an end of the interval is infinite: these data (n = {self.n}) do not bound it at level {level:g}"
+                )
+                columns["note"] = np.where(infinite, why, "")
         arrays = np.broadcast_arrays(*columns.values())
         return pd.DataFrame({name: array.ravel() for name, array in zip(columns, arrays, strict=True)})
 

@@ -77,3 +77,34 @@ cat("\nHedges J by a product: J(2) = 1/sqrt(pi), J(m + 2) / J(m) = (m / (m - 1))
 j <- 1 / sqrt(pi)
 for (m in seq(2, 16, 2)) j <- j * m / (m - 1) * sqrt(m / (m + 2))
 cat("J(18)", j, "\n")
+
+cat("\nWalsh averages: wilcox.test(conf.int = TRUE), no ties; pseudomedian and intervals\n")
+for (level in c(0.9, 0.95)) {
+  w <- wilcox.test(x, y, paired = TRUE, exact = TRUE, conf.int = TRUE, conf.level = level)
+  cat(level, unname(w$estimate), w$conf.int, "\n")
+}
+v <- c(0.31, -0.12, 0.45, 0.07, 0.52, 0.33, 0.11, 0.61, 0.3, -0.05, 0.14, 0.42, 0.28, -0.1, 0.4, 0.093)
+w <- wilcox.test(v, exact = TRUE, conf.int = TRUE, conf.level = 0.95)
+cat("v", unname(w$estimate), w$conf.int, "\n")
+
+cat("\ninterval of dz: uniroot over the noncentrality of pt, t = dz sqrt(n)\n")
+dz.interval <- function(t, n, level = 0.95) {
+  sapply(c(1 + level, 1 - level) / 2, function(share) {
+    uniroot(function(ncp) pt(t, n - 1, ncp) - share, t + c(-1, 1) * 6 * sqrt(1 + t^2 / n), tol = 1e-13)$root
+  }) / sqrt(n)
+}
+cat("t = 3 sqrt(2), n = 5:", dz.interval(3 * sqrt(2), 5), "\n")
+cat("t = 0, n = 10:", dz.interval(0, 10), "\n")
+cat("t = -2.5, n = 20, 90 %:", dz.interval(-2.5, 20, 0.9), "\n")
+cat("t of x - y:", dz.interval(unname(t.test(x, y, paired = TRUE)$statistic), 8), "\n")
+
+cat("\nbinom.test(7, 10) and binom.test(10, 10)\n")
+cat(binom.test(7, 10)$conf.int, binom.test(10, 10)$conf.int, "\n")
+cat("\nposterior of the mean, Student's t: below, within, above 0.01 for x - y\n")
+d8 <- x - y
+se <- sd(d8) / sqrt(8)
+cat(pt((-0.01 - mean(d8)) / se, 7), pt((0.01 - mean(d8)) / se, 7) - pt((-0.01 - mean(d8)) / se, 7),
+    1 - pt((0.01 - mean(d8)) / se, 7), "\n")
+cat("\nratio of means in (0.98, 1.05): the larger of two t.test; non-inferiority at 0.005\n")
+cat(max(t.test(x - 0.98 * y, alternative = "greater")$p.value, t.test(x - 1.05 * y, alternative = "less")$p.value),
+    t.test(d8, mu = -0.005, alternative = "greater")$p.value, mean(x) / mean(y), "\n")

@@ -1,4 +1,4 @@
-"""Values from R 4.2.2 come from tests/stats/reference.R; exact p-values from enumeration in rational arithmetic."""
+"""Values from R 4.2.2: tests/stats/reference.R, reference_ratios.R; exact p-values from enumeration in rationals."""
 
 from dataclasses import fields
 from fractions import Fraction
@@ -85,7 +85,7 @@ def test_infer_gathers_the_single_functions(test, alternative):
     assert result.test == alone.test
     assert result.statistic == pytest.approx(alone.statistic, rel=1e-12)
     assert result.p_value == pytest.approx(alone.p_value, rel=1e-12)
-    assert (result.ci_low, result.ci_high) == pytest.approx(alone.confidence_interval(0.9), rel=1e-12)
+    assert (result.ci_low, result.ci_high) == pytest.approx(paired_t(D).confidence_interval(0.9), rel=1e-12)
     assert result.p_equivalence == pytest.approx(tost(D, margin=0.05, test=run).p_value, rel=1e-12)
     opposite = {"greater": "less", "less": "greater"}.get(alternative)
     assert (result.p_reverse is None) == (opposite is None)
@@ -95,7 +95,11 @@ def test_infer_gathers_the_single_functions(test, alternative):
     found = [result.dz, result.hedges_g, result.rank_biserial, result.cles, result.bayes_factor]
     assert found == pytest.approx(effects, rel=1e-12)
     assert result.note == "" and result.df == 7 and result.ci_level == 0.9
-    assert infer(D, test=test).p_equivalence is None
+    assert result.p_noninferior == pytest.approx(run(D + 0.05, alternative="greater").p_value, rel=1e-12)
+    assert result.p_nonsuperior == pytest.approx(run(D - 0.05, alternative="less").p_value, rel=1e-12)
+    assert result.p_equivalence == max(result.p_noninferior, result.p_nonsuperior)
+    plain = infer(D, test=test)
+    assert plain.p_noninferior is plain.p_nonsuperior is plain.p_equivalence is plain.rope is None
 
 
 def test_infer_against_r():
@@ -103,6 +107,47 @@ def test_infer_against_r():
     assert result.p_value == pytest.approx(0.00721203962714906, rel=1e-9)
     assert result.p_equivalence == pytest.approx(0.0543493586323211, rel=1e-9)
     assert (result.ci_low, result.ci_high) == pytest.approx((0.00741907320209909, 0.0328309267979009), rel=1e-9)
+
+
+def test_margins_against_r():
+    result = infer(D, test="paired-t", margin=0.03)
+    assert result.p_noninferior == pytest.approx(1.68832083531091e-05, rel=1e-10)  # R: t.test, mu = -0.03, greater
+    assert result.p_nonsuperior == pytest.approx(0.0543493586323211, rel=1e-10)  # R: mu = 0.03, less
+    assert result.rope == pytest.approx(0.945633758159325, rel=1e-10)  # R: diff(pt(...))
+
+
+@given(
+    st.lists(st.floats(-1, 1), min_size=4, max_size=9),
+    st.floats(0.01, 2),
+    st.sampled_from([*TESTS, "two-way-t"]),
+    st.booleans(),
+)
+def test_margins_of_every_design(values, margin, test, stratified):
+    """The posterior under the reference prior is what the two one-sided t tests leave."""
+    d, strata = np.array(values), np.arange(len(values)) % 2 if stratified else None
+    examples = d[:, None] + np.repeat([-0.3, 0.0, 0.1, 0.2], 150) if test == "two-way-t" else None
+    result = infer(d, strata=strata, test=test, margin=margin, examples=examples)
+    if not result.sem > 0:
+        assert np.isnan(result.rope)
+        return
+    t_test = result
+    if test in ("sign-flip", "wilcoxon"):
+        t_test = infer(d, strata=strata, test="paired-t", margin=margin)
+        for p, shift, side in ((result.p_noninferior, margin, "greater"), (result.p_nonsuperior, -margin, "less")):
+            assert p == infer(d + shift, strata=strata, test=test, alternative=side).p_value
+    assert result.rope == pytest.approx(1 - t_test.p_noninferior - t_test.p_nonsuperior, abs=1e-12)
+    assert result.p_equivalence == max(result.p_noninferior, result.p_nonsuperior)
+    turned = infer(-d, strata=strata, test=test, margin=margin, examples=None if examples is None else -examples)
+    assert turned.p_noninferior == pytest.approx(result.p_nonsuperior, rel=1e-9)
+    assert turned.rope == pytest.approx(result.rope, abs=1e-12)
+
+
+def test_without_variance_there_is_no_posterior():
+    result = infer(np.full(6, 0.3) - 0.1, test="paired-t", margin=0.3)
+    assert np.isnan([result.rope, result.p_noninferior, result.p_nonsuperior, result.p_equivalence]).all()
+    assert infer(np.full(6, 0.3) - 0.1, margin=0.3).p_noninferior == 2.0**-6
+    alone = infer(D, strata=np.arange(8), margin=0.1)
+    assert np.isnan(alone.rope) and alone.p_noninferior == 2.0**-8
 
 
 def test_one_stratum_is_one_sample():
@@ -247,7 +292,7 @@ def test_two_way_rows():
     for strata in (None, TEACHERS):
         together = two_way(x, strata)
         for i, j in np.ndindex(3, 2):
-            assert [part[i, j] for part in together] == pytest.approx(two_way(x[i, j], strata))
+            assert [part[i, j] for part in together] == pytest.approx([*two_way(x[i, j], strata)])
 
 
 def test_two_way_variance_is_unbiased_also_with_unequal_teachers():
@@ -277,11 +322,11 @@ def test_infer_on_new_examples():
     assert result.p_value < 0.5 and result.p_equivalence is not None and result.p_equivalence < 0.05
     assert all(np.isnan([result.rank_biserial, result.cles, result.bayes_factor]))
     assert result.note == "no rank-biserial, CLES or Bayes factor: they have no version for new examples"
-    assert result.test == "two-way t (seeds and examples)"
+    assert result.test == "two-way t, generalised (seeds and examples)"
 
 
 def test_equivalence_on_new_examples_is_the_interval_within_the_margin():
-    for margin in np.linspace(0.05, 1.2, 24):
+    for margin in np.linspace(0.05, 1.2, 6):
         result = infer(M.mean(axis=1), test="two-way-t", examples=M, margin=margin, level=0.9)
         assert (result.p_equivalence <= 0.05) == (-margin <= result.ci_low and result.ci_high <= margin)
 

@@ -45,7 +45,8 @@ def test_shape_scale_and_shift():
 
 def test_nothing_that_varies_has_no_p():
     none = TwoWay(1.0, 0.0, 0.0, 0.0, 4, 99, 5.0)
-    assert np.isnan(below(none, 1.0)) and np.isnan(interval(none, 0.95)).all() and np.isnan(none.df)
+    assert np.isnan(below(none, 1.0)) and np.isnan(none.p_value()) and none.p_value(null=1.0) == 1.0
+    assert np.isnan(interval(none, 0.95)).all() and np.isnan(none.df)
 
 
 @pytest.mark.parametrize(("replicates", "spread", "level"), [(2, 0.1, 0.05), (3, 0.1, 0.0125), (5, 0.2, 0.0042)])
