@@ -230,7 +230,9 @@ def test(
         results = pipeline.evaluate(target, allow_mixed, say(quiet=False))
         contrasts, verdicts = results.contrasts, results.verdicts
     elif designs:
-        print(pipeline.designs_of(target, arm, control, metric))
+        one = control[0] if control else None
+        for _, claim in pipeline.designs_of(target, arm, one, metric).iterrows():
+            print_design(claim)
         return
     elif hypotheses:
         if flags:
@@ -324,6 +326,20 @@ def print_verdicts(folder: Path) -> None:
         rows = list(csv.DictReader(file))
     for row in rows:
         print(f"{row['hypothesis']}: {row['verdict']}")
+
+
+def print_design(claim: Any) -> None:
+    """One claim that a table could carry: about what, on which units, by which tests."""
+    sides = [f"{claim[side]} {claim[f'{side}_params']}".strip() for side in ("arm", "control")]
+    about = " − ".join(filter(None, sides)) + (f" on {claim['dataset']}" if claim["dataset"] else "")
+    scope = f"{claim['scope_teachers']}" + (f", {claim['scope_datasets']} dataset(s)" if claim["dataset"] else "")
+    print(f"{about} ({claim['metric']}): {claim['design']}; about {scope}")
+    if claim["tests"]:
+        print(
+            f"    {claim['n_units']} {claim['units']}; {claim['tests']}; smallest one-sided p {claim['smallest_p']:.3g}"
+        )
+    if claim["note"]:
+        print(f"    {claim['note']}")
 
 
 @contextlib.contextmanager

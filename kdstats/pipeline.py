@@ -380,7 +380,8 @@ def _exploratory(protocol: Protocol) -> Iterable["Comparison"]:
             else:
                 yield replace(base, metric=name, test="anytime" if protocol.stop else "sign-flip")
         if {"positive_transfer", "negative_transfer"} <= set(protocol.metrics):
-            for estimator in ("headroom", "raw", "log_odds", "matched", "gain_right", "gain_wrong"):
+            gains = () if protocol.stop else ("gain_right", "gain_wrong")  # Fieller's interval holds at one look
+            for estimator in ("headroom", "raw", "log_odds", "matched", *gains):
                 one = replace(base, metric=ASYMMETRY, estimator=estimator)
                 if protocol.stop:
                     yield replace(one, test="anytime")
@@ -525,6 +526,25 @@ def judge_scores(file: Path, hypotheses: "Hypotheses") -> tuple[Any, Any]:
         pairs = tuple(dict.fromkeys(zip(table.scores["teacher"], table.scores["seed"], strict=True)))
         cases[dataset] = verdicts.Evidence(table.scores, pairs, table.clusters, identity=table.identity), points
     return verdicts.judge_datasets(cases, hypotheses.level, hypotheses.correction)
+
+
+def designs_of(file: Path, arm: str | None, control: str | None, metric: str | None) -> Any:
+    """What a scores table can be asked: ``kdstats.stats.designs_of``, as a table.
+
+    Raises
+    ------
+    UserError
+        Where the table is no table of scores, or has nothing to compare.
+    """
+    import pandas as pd
+
+    from kdstats import scoring, stats
+
+    scoring.read_scores(file)  # for its sentences
+    try:
+        return stats.designs_of(pd.read_csv(file), arm=arm, control=control, metric=metric)
+    except ValueError as error:
+        raise UserError(f"{file}: {error}") from None
 
 
 def _points_of(at: str, table: "ScoreTable", hypothesis: "Hypothesis") -> Iterable["HypothesisPoint"]:

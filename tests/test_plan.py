@@ -144,4 +144,5 @@ def test_the_sampled_sign_flip_has_its_own_floor():
     assert inspect.signature(sign_flip).parameters["draws"].default == SIGN_FLIP_DRAWS
     assert paired._EXACT == SIGN_FLIP_EXACT
     n = SIGN_FLIP_EXACT + 1
-    assert sign_flip([1.0] * n, alternative="greater").p_value == smallest_p("sign-flip", "greater", n) == 1e-5
+    off_lattice = [k**0.5 for k in range(2, n + 2)]  # counted differences can reach 2⁻ⁿ: the floor is a bound for any
+    assert sign_flip(off_lattice, alternative="greater").p_value == smallest_p("sign-flip", "greater", n) == 1e-5

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from kdstats.catalog import ARMS, CORRECTIONS, METRICS, MODELS, SCHEDULES
+from kdstats.catalog import ARMS, CORRECTIONS, DIRECTIONS, METRICS, MODELS, SCHEDULES
 from kdstats.documents import core_scalar, read_document, write_document
 from kdstats.errors import UserError
 from kdstats.protocol import (
@@ -557,7 +557,7 @@ def test_mistakes_in_hypotheses(tmp_path: Path, text: str, start: str) -> None:
     [
         ({"controls": ["b", "a"]}, "--control: 'a' is the arm itself; a control is another arm"),
         ({"controls": []}, "--control: an empty list is not allowed: an arm, or a list of arms"),
-        ({"direction": "more"}, "--alternative: 'more' is not allowed: greater, less, two-sided, not-less, not-greater, equivalent"),
+        ({"direction": "more"}, f"--alternative: 'more' is not allowed: {', '.join(DIRECTIONS)}"),
         ({"margin": math.nan}, "--margin: nan is not allowed: a number above 0"),
         ({"teachers": "all"}, "--scope: 'all' is not allowed: each, these, recipe"),
         ({"metric": ""}, "--metric: '' is not allowed: text"),

@@ -21,7 +21,6 @@ from kdstats.metrics.similarity import (
     rank_disagreement,
 )
 from kdstats.metrics.transfers import (
-    ESTIMATORS,
     Transfer,
     TransferMasks,
     asymmetry_examples,
@@ -41,7 +40,6 @@ from kdstats.metrics.transfers import (
 )
 
 __all__ = [
-    "ESTIMATORS",
     "Transfer",
     "TransferMasks",
     "UndefinedMetric",

@@ -28,6 +28,7 @@ from kdstats.stats.results import (
     t_interval,
     t_p_value,
 )
+from kdstats.stats.sequential import anytime
 
 Scope = Literal["each", "these", "recipe"]
 
@@ -351,7 +352,7 @@ def _on_this_test_set(
         notes.append("no Bayes factor: units are stratified by teacher")
     elif pooled > 0:
         factor = bayes_factor(d)
-    low, high = t_interval(estimate, sem, df, level)
+    low, high = result.confidence_interval(level) if test == "anytime" else t_interval(estimate, sem, df, level)
     size, corrected, lacking = _standardised(estimate / pooled if pooled > 0 else NAN, df)
     return Inference(
         estimate, sem, df, low, high, level, name, statistic, p_value, *_other_p_values(p, alternative, margin), size,
@@ -405,8 +406,17 @@ def _signed_ranks(d: ArrayLike, *, alternative: Alternative, weights: Array, see
     return wilcoxon(d, alternative=alternative)
 
 
+def _at_every_look(d: ArrayLike, *, alternative: Alternative, weights: Array, seed: int) -> TestResult:
+    """The e-process of the units in their order, each once."""
+    return anytime(d, alternative=alternative)
+
+
 # Tests of the units' differences: f(d, *, alternative, weights, seed), weights being each unit's in the mean.
-TESTS: dict[str, Callable[..., TestResult]] = {"sign-flip": _weighted_sign_flip, "wilcoxon": _signed_ranks}
+TESTS: dict[str, Callable[..., TestResult]] = {
+    "sign-flip": _weighted_sign_flip,
+    "wilcoxon": _signed_ranks,
+    "anytime": _at_every_look,
+}
 T_TESTS = ("paired-t", "two-way-t")  # of the estimate and its standard error
 
 

@@ -301,7 +301,8 @@ def _two_way_power(n: int, df: int, shifts: Shifts, level: float, joint: bool, e
     dfs = np.array([df, size - 1, df * (size - 1)])
     expected = np.array([size + rest, n * between + rest, rest])  # mean squares of units, examples and residual
     ms = expected * _scaled_chi_squares(tuple(dfs.tolist()), seed)
-    at_null = TwoWay(np.zeros(ms.shape[:-1]), ms[..., 0], ms[..., 1], ms[..., 2], dfs[0], dfs[1], 1.0)
+    # the examples' mean square is drawn, but counts as known where the test sees it: hundredths of a percent of power
+    at_null = TwoWay(np.zeros(ms.shape[:-1]), ms[..., 0], ms[..., 1], ms[..., 2], dfs[0], np.inf, 1.0)
     _, critical = at_null.confidence_interval(1 - 2 * level)
     v_true = expected @ (1, 1, -1)
     means = np.sqrt(n * size / v_true) * np.array(shifts)

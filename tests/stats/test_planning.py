@@ -189,7 +189,9 @@ def test_more_is_never_worse(test, alternative, n, effect):
     now = at(n, effect)
     for better in (at(n, effect + 0.3), at(n, effect, 0.1)):
         assert better.power >= now.power - 4 * np.hypot(now.mc_error, better.mc_error) - 1e-9
-    assert at(n + 1, effect).power >= now.power - 1e-9 or test != "paired-t"
+    # (one pair more may cost an equivalence at a hopeless margin what a small sd by chance gave it)
+    if test == "paired-t" and alternative != "equivalence":
+        assert at(n + 1, effect).power >= now.power - 1e-9
     assert 0 <= now.power <= 1
 
 
@@ -205,8 +207,7 @@ def test_two_way_power_is_how_often_the_test_rejects(units, n, sd, residual, eff
     x = effect + rng.standard_normal((3000, units, 1)) + sd * rng.standard_normal((3000, 1, n))
     x += residual * rng.standard_normal(x.shape)
     teacher = np.repeat(np.arange(strata), units // strata)
-    estimate, error, df = two_way(x, teacher if strata > 1 else None)
-    rejected = stats.t.sf(estimate / error, df) <= 0.03
+    rejected = two_way(x, teacher if strata > 1 else None).p_value("greater") <= 0.03
     options = {"alternative": "greater", "level": 0.03, "strata": strata}
     agrees(power("two-way-t", units, effect, examples=Examples(n, sd, residual), **options), rejected)
 

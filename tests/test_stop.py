@@ -1,0 +1,87 @@
+"""`stop: anytime` through the command line: it ends early, resumes, and looks the same from a shared store."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from tests.conftest import kdstats
+
+STOP = """
+name: looking
+dataset: {name: digits, train: 100, test: 200}
+teacher: {model: mlp, seeds: 2}
+student: {model: mlp, seeds: 1}
+stop: {rule: anytime, max_seeds: 14}
+recipe: {optimiser: adamw, learning_rate: 0.01, epochs: 3, batch_size: 25}
+arms:
+  siddo:
+  kd: {alpha: 1.0, temperature: 4}
+hypotheses:
+  - {name: worse, metric: accuracy, arm: kd, control: siddo, direction: less}
+"""
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stopped")
+    (folder / "looking.yaml").write_text(STOP)
+    done = kdstats("run", "looking.yaml", "--device", "cpu", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_training_stops_when_the_verdict_is_there(stopped):
+    folder, said = stopped
+    run = folder / "runs" / "looking"
+    teachers = json.loads((run / "size.json").read_text())
+    assert 2 < teachers < 14 and f"{teachers} teachers: every verdict is reached" in said
+    assert f"{teachers - 1} teachers: 1 of 1 hypotheses are inconclusive" in said
+    scores, verdicts = pd.read_csv(run / "scores.csv"), pd.read_csv(run / "verdicts.csv")
+    assert scores["teacher"].nunique() == teachers and verdicts.loc[0, "verdict"] == "supported"
+    contrasts = pd.read_csv(run / "contrasts.csv")
+    assert contrasts["test"].dropna().str.startswith(("anytime", "none")).all()
+    assert set(contrasts["declared"]) == {"before training"}
+    assert "confidence sequence" in verdicts.loc[0, "sentence"]
+
+
+def test_the_same_command_again_does_nothing(stopped):
+    folder, _ = stopped
+    again = kdstats("run", "looking.yaml", cwd=folder)
+    assert (
+        again.returncode == 0 and "nothing to do" in again.stdout and "training" not in again.stdout.split("stops")[-1]
+    )
+
+
+def test_a_lost_size_grows_to_the_same_place(stopped):
+    folder, _ = stopped
+    run = folder / "runs" / "looking"
+    size, verdicts = (run / "size.json").read_text(), (run / "verdicts.csv").read_bytes()
+    (run / "size.json").unlink()
+    again = kdstats("run", "looking.yaml", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert (run / "size.json").read_text() == size and (run / "verdicts.csv").read_bytes() == verdicts
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("direction: less}", "direction: less, test: sign-flip}"), "sign-flip holds its level at one look"),
+        (("max_seeds: 14", "max_seeds: 1"), "stop.max_seeds"),
+        (("rule: anytime", "rule: sometime"), "stop.rule"),
+        (("name: looking", "name: looking\ncorrection: bh"), "bh is not valid at every look"),
+        (("max_seeds: 14", "max_seeds: 4"), "out of reach"),
+        (("stop: {rule: anytime, max_seeds: 14}", ""), None),
+    ],
+)
+def test_mistakes(tmp_path, change, said):
+    (tmp_path / "p.yaml").write_text(STOP.replace(*change))
+    planned = kdstats("plan", "p.yaml", cwd=tmp_path)
+    assert planned.returncode == 2 and "Traceback" not in planned.stderr
+    assert said is None or said in planned.stderr
+
+
+def test_a_plan_says_when_it_looks(tmp_path):
+    (tmp_path / "p.yaml").write_text(STOP)
+    planned = kdstats("plan", "p.yaml", cwd=tmp_path)
+    assert planned.returncode == 0 and "looks after 2, 3, … at most 14 teacher seeds" in planned.stdout
