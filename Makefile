@@ -10,9 +10,10 @@ demo: .venv/installed
 test: .venv/installed-test
 	$(BIN)/ruff check kdstats tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 benchmark: .venv/installed
+	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/digits.py
 
 .venv/installed: pyproject.toml constraints.txt

@@ -46,7 +46,7 @@ class TwoWay:
         return iter((self.estimate, self.standard_error, self.df))
 
     def p_value(self, alternative: Alternative = "two-sided", null: float = 0.0) -> Number:
-        """p of a mean that is ``alternative`` to ``null``, from the generalised pivot; 1 where all values are ``null``."""
+        """p of a mean that is ``alternative`` to ``null``, from the generalised pivot; 1 where all values equal it."""
         check_alternative(alternative)
         upper, lower = below(self, null), below(replace(self, estimate=np.negative(self.estimate)), -null)
         p = {"greater": upper, "less": lower}.get(alternative, 2 * np.minimum(upper, lower))
