@@ -59,10 +59,10 @@ def mean_difference(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
     return np.mean(a - b, axis=axis)
 
 
-def permuted(arm: np.ndarray, control: np.ndarray, draws: int) -> object:
+def permuted(arm: np.ndarray, control: np.ndarray, draws: int, batch: int | None = 1000) -> object:
     return scipy_stats.permutation_test(
         (arm, control), mean_difference, permutation_type="samples", vectorized=True, axis=-1, n_resamples=draws - 1,
-        batch=1000, rng=np.random.default_rng(0),
+        batch=batch, rng=np.random.default_rng(0),
     )  # fmt: skip
 
 
@@ -134,10 +134,19 @@ def compared(repeats: int) -> list[dict[str, object]]:
 
     twenty = scores(20, SEEDS)
     counts, floats = (tuple(side[start::2] for side in scores(40, SEEDS)) for start in (0, 1))
-    for name, (arm, control) in {"counts and floats": twenty, "counts": counts, "floats": floats}.items():
+    compare(
+        f"sign-flip, {SEEDS} seeds × 20 metrics: {DRAWS:,} draws",
+        lambda: stats.sign_flip(*twenty, method="sampled", draws=DRAWS),
+        lambda: permuted(*twenty, DRAWS, None), "≥ 100×",
+    )  # fmt: skip
+    compare(
+        "  against permutation_test with batch=1000",
+        lambda: stats.sign_flip(*twenty, method="sampled", draws=DRAWS), lambda: permuted(*twenty, DRAWS), "",
+    )  # fmt: skip
+    for name, (arm, control) in {"counts": counts, "counts and floats": twenty, "floats": floats}.items():
         compare(
-            f"sign-flip, {SEEDS} seeds × 20 metrics: {name}", lambda a=arm, c=control: stats.sign_flip(a, c),  # type: ignore[misc]
-            lambda a=arm, c=control: permuted(a, c, DRAWS), "≥ 100×",  # type: ignore[misc]
+            f"  exact, {name}", lambda a=arm, c=control: stats.sign_flip(a, c),  # type: ignore[misc]
+            lambda a=arm, c=control: permuted(a, c, DRAWS, None), "≥ 100×" if name == "counts" else "",  # type: ignore[misc]
         )  # fmt: skip
 
     matrix = RNG.normal(size=(ARMS, 6, SEEDS, EXAMPLES)) + RNG.normal(0, 0.5, EXAMPLES)
