@@ -9,7 +9,7 @@ from kdstats.stats.counts import (
     tost_proportions,
     tost_ratio_proportions,
 )
-from kdstats.stats.crossed import anova, designs_of, over_datasets, slopes
+from kdstats.stats.crossed import Anova, anova, dataset_means, designs_of, mixed_model, over_datasets, slopes
 from kdstats.stats.designs import Inference, Units, infer, to_units, two_way
 from kdstats.stats.effects import (
     dz,
@@ -52,6 +52,7 @@ from kdstats.stats.sequential import (
 )
 
 __all__ = [
+    "Anova",
     "Inference",
     "Ratio",
     "Rope",
@@ -66,6 +67,7 @@ __all__ = [
     "bootstrap",
     "cliffs_delta",
     "confidence_sequence",
+    "dataset_means",
     "designs_of",
     "differences",
     "dz",
@@ -87,6 +89,7 @@ __all__ = [
     "mantel_haenszel",
     "max_t",
     "mcnemar",
+    "mixed_model",
     "non_inferiority",
     "non_inferiority_proportions",
     "odds_ratio",

@@ -109,7 +109,7 @@ def below(of: TwoWay, value: Number) -> Number:
     --------
     >>> student = TwoWay(2.0, 3.0, 0.0, 0.0, 4.0, 99.0, 5.0)  # of one mean square: t of 2 / √(3/5) on 4
     >>> from scipy.stats import t
-    >>> abs(below(student, 0.0) - t.sf(2 / 0.6**0.5, 4)) < 1e-9
+    >>> bool(abs(below(student, 0.0) - t.sf(2 / 0.6**0.5, 4)) < 1e-9)
     True
     """
     apart = np.asarray(value, dtype=np.float64) - of.estimate
@@ -136,7 +136,7 @@ def interval(of: TwoWay, level: float) -> Interval:
     --------
     >>> student = TwoWay(2.0, 3.0, 0.0, 0.0, 4.0, 99.0, 5.0)
     >>> [round(end, 6) for end in interval(student, 0.95)]  # 2 ∓ 2.776445 √(3/5)
-    [-0.150627, 4.150627]
+    [-0.150625, 4.150625]
     """
     check_level(level)
     error = np.asarray(of.standard_error)

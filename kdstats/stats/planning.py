@@ -315,7 +315,7 @@ def _scaled_chi_squares(dfs: tuple[float, ...], seed: int) -> Array:
     """χ² / df of each, (shifts, points, len(dfs)): a Kronecker sequence, shifted at random eight times."""
     irrational = 1.2207440846057596 ** -np.arange(1.0, len(dfs) + 1)  # powers of the root of x⁴ = x + 1
     shift = np.random.default_rng(seed).random((8, 1, len(dfs)))
-    return stats.chi2.ppf((np.arange(256)[:, None] * irrational + shift) % 1, dfs) / dfs
+    return stats.chi2.ppf((np.arange(128)[:, None] * irrational + shift) % 1, dfs) / dfs
 
 
 # Simulated tests -------------------------------------------------------------------------------------------------

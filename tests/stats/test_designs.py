@@ -344,7 +344,7 @@ def test_infer_refuses():
         ({"test": "two-way-t", "examples": np.zeros((7, 5))}, r"examples has shape \(7, 5\) for 8 units"),
         ({"test": "two-way-t", "examples": np.zeros((8, 5))}, r"row \d of examples has mean 0 and difference\[\d\] is"),
         ({"test": "two-way-t", "examples": D[:, None]}, "two or more examples"),
-        ({"test": "t"}, "test is 't': it is one of sign-flip, wilcoxon, paired-t, two-way-t"),
+        ({"test": "t"}, "test is 't': it is one of sign-flip, wilcoxon, anytime, paired-t, two-way-t"),
         ({"alternative": "up"}, "alternative is 'up'"),
         ({"margin": -1.0}, "margin is -1.0"),
         ({"level": 1.0}, "level is 1.0"),
