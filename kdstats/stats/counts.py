@@ -160,14 +160,16 @@ def odds_ratio(
             " difference has an interval there"
         )
 
-    def interval(level: float) -> Interval:
-        low, high = (_lowest_share(*counts, level, method) for counts in ((b, c), (c, b)))  # of b, and of c
-        return low / (1 - low), (1 - high) / high if high else float("inf")
-
+    interval = partial(_odds_interval, b, c, method)
     return TestResult(
         f"paired odds ratio, {method} {THESE_TWO}", float(b), p, b / c if c else float("inf"),
         both + b + c + neither, alternative, interval, _details(b, c),
     )  # fmt: skip
+
+
+def _odds_interval(b: int, c: int, method: str, level: float) -> Interval:
+    low, high = (_lowest_share(*counts, level, method) for counts in ((b, c), (c, b)))  # of b, and of c
+    return low / (1 - low), (1 - high) / high if high else float("inf")
 
 
 def _pairs(x: ArrayLike, y: ArrayLike | None) -> tuple[int, int, int, int]:
@@ -408,20 +410,22 @@ def tost_ratio_proportions(x: ArrayLike, y: ArrayLike | None = None, *, margin: 
     if both + b + c == 0:
         raise ValueError("both networks are wrong on all examples: the ratio of their accuracies is 0 / 0")
 
-    def lowest(b: int, c: int, level: float) -> float:
-        if both + b == 0:
-            return 0.0
-        estimate = np.log((both + b) / (both + c)) if both + c else 50.0
-        return float(np.exp(_falls_to(lambda log: _tang(both, b, c, n, float(np.exp(log))), level, -50.0, estimate)))
-
-    def interval(level: float) -> Interval:
-        high = lowest(c, b, level)
-        return lowest(b, c, level), 1 / high if high else float("inf")
-
     low, high = _tang(both, b, c, n, margin), _tang(both, b, c, n, 1 / margin)
     estimate = (both + b) / (both + c) if both + c else float("inf")
     name = f"TOST of the ratio within {margin:g} and 1/{margin:g}, score test"
-    return _equivalence(name, low, high, estimate, n, b, c, interval)
+    return _equivalence(name, low, high, estimate, n, b, c, partial(_ratio_interval, both, b, c, n))
+
+
+def _ratio_interval(both: int, b: int, c: int, n: int, level: float) -> Interval:
+    high = _lowest_ratio(both, c, b, n, level)
+    return _lowest_ratio(both, b, c, n, level), 1 / high if high else float("inf")
+
+
+def _lowest_ratio(both: int, b: int, c: int, n: int, level: float) -> float:
+    if both + b == 0:
+        return 0.0
+    estimate = np.log((both + b) / (both + c)) if both + c else 50.0
+    return float(np.exp(_falls_to(lambda log: _tang(both, b, c, n, float(np.exp(log))), level, -50.0, estimate)))
 
 
 def _equivalence(
@@ -559,11 +563,12 @@ def _mantel_haenszel(tables: Counts, alternative: str) -> Found:
         + (other * q).sum() / (2 * total_q**2)
     )
 
-    def interval(level: float) -> Interval:
-        factor = float(np.exp(stats.norm.ppf(0.5 + level / 2) * np.sqrt(log_variance)))
-        return total_r / total_q / factor, total_r / total_q * factor
+    return z**2, p, total_r / total_q, partial(_log_interval, total_r / total_q, float(np.sqrt(log_variance)))
 
-    return z**2, p, total_r / total_q, interval
+
+def _log_interval(estimate: float, log_error: float, level: float) -> Interval:
+    factor = float(np.exp(stats.norm.ppf(0.5 + level / 2) * log_error))
+    return estimate / factor, estimate * factor
 
 
 def _conditional(tables: Counts, alternative: str) -> Found:
@@ -578,23 +583,23 @@ def _conditional(tables: Counts, alternative: str) -> Found:
     else:
         p = _chosen(greater, less, alternative)
 
-    def solved(gap: Callable[[Array], float]) -> float:
-        """The odds ratio at which a function of the distribution, rising with the odds ratio, is 0."""
-        return float(
-            np.exp(optimize.brentq(lambda log: gap(_convolved(weights, log)), -60, 60, xtol=1e-14, rtol=1e-15))
-        )
-
-    def interval(level: float) -> Interval:
-        half = (1 - level) / 2
-        low = solved(lambda mass: float(mass[at:].sum()) - half) if at else 0.0
-        high = solved(lambda mass: half - float(mass[: at + 1].sum())) if at < last else float("inf")
-        return low, high
-
     if at in (0, last):
         estimate = float("inf") if at else 0.0
     else:
-        estimate = solved(lambda mass: float(mass @ np.arange(len(mass))) - at)
-    return float(at + least), p, estimate, interval
+        estimate = _solved(weights, lambda mass: float(mass @ np.arange(len(mass))) - at)
+    return float(at + least), p, estimate, partial(_conditional_interval, weights, at, last)
+
+
+def _conditional_interval(weights: list[tuple[int, Array]], at: int, last: int, level: float) -> Interval:
+    half = (1 - level) / 2
+    low = _solved(weights, lambda mass: float(mass[at:].sum()) - half) if at else 0.0
+    high = _solved(weights, lambda mass: half - float(mass[: at + 1].sum())) if at < last else float("inf")
+    return low, high
+
+
+def _solved(weights: list[tuple[int, Array]], gap: Callable[[Array], float]) -> float:
+    """The odds ratio at which a function of the distribution, rising with the odds ratio, is 0."""
+    return float(np.exp(optimize.brentq(lambda log: gap(_convolved(weights, log)), -60, 60, xtol=1e-14, rtol=1e-15)))
 
 
 def _hypergeometric(table: Counts) -> tuple[int, Array]:

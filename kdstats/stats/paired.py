@@ -64,8 +64,8 @@ def differences(x: ArrayLike, y: ArrayLike | None = None) -> Array:
     Raises
     ------
     ValueError
-        Fewer than two replicates, different shapes, a value that is not finite, or 20 and more values that are all 0
-        or 1 on both sides: examples posing as replicates.
+        Fewer than two replicates, different shapes, a value that is not finite, float32 and float16 (their rounding
+        hides ties), or 20 and more values that are all 0 or 1 on both sides: examples posing as replicates.
 
     Examples
     --------
@@ -94,7 +94,16 @@ def differences(x: ArrayLike, y: ArrayLike | None = None) -> Array:
 
 
 def _finite(values: ArrayLike, name: str) -> Array:
-    array = np.asarray(values, dtype=np.float64)
+    given = np.ma.asanyarray(values) if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+    if np.ma.is_masked(given):
+        raise ValueError(f"{name} has masked values: leave these replicates out on both sides")
+    if given.dtype.kind == "f" and given.dtype.itemsize < 8:
+        raise ValueError(
+            f"{name} is {given.dtype}, which keeps {np.finfo(given.dtype).precision} digits: differences that are equal"
+            " come out unequal, and an exact p-value with them too small. Average in float64, or round to the digits"
+            f" that count and convert, such as np.round({name}.astype(float), 6)"
+        )
+    array = np.asarray(given, dtype=np.float64)
     if not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(

@@ -6,7 +6,7 @@ result's ``test`` says so.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import combinations, permutations
 from math import comb, prod
 from typing import Any
@@ -107,14 +107,18 @@ def mann_whitney(
         p[i] = _p_value(_tails(_ties(classes), (m, n), draws, seed), doubled, alternative)
         u[i], shift[i] = doubled / 2, np.median(a[:, None] - b)
 
-    def interval(level: float) -> Interval:
-        ends = [(_lowest_shift(a, b, level, draws, seed), -_lowest_shift(-a, -b, level, draws, seed)) for a, b in rows]
-        low, high = np.reshape(ends, (*shape, 2)).T
-        return plain(low.T), plain(high.T)
-
     name = f"Mann-Whitney, {'exact' if n * m <= _PAIRS else f'{draws:,} draws'}"
     statistic, p_value, estimate = (plain(array.reshape(shape)) for array in (u, p, shift))
+    interval = partial(_shift_interval, rows, shape, draws, seed)
     return TestResult(name, statistic, p_value, estimate, n + m, alternative, interval)
+
+
+def _shift_interval(
+    rows: list[tuple[Array, Array]], shape: tuple[int, ...], draws: int, seed: int, level: float
+) -> Interval:
+    ends = [(_lowest_shift(a, b, level, draws, seed), -_lowest_shift(-a, -b, level, draws, seed)) for a, b in rows]
+    low, high = np.reshape(ends, (*shape, 2)).T
+    return plain(low.T), plain(high.T)
 
 
 def _lowest_shift(x: Array, y: Array, level: float, draws: int, seed: int) -> float:
@@ -209,17 +213,19 @@ def cliffs_delta(x: ArrayLike, y: ArrayLike | None = None, *, alternative: Alter
     trials = np.where(apart, min(n, m), trials)
     z = np.where(known, delta * np.sqrt(trials), 0.0)
 
-    def interval(level: float) -> Interval:
-        square = stats.norm.ppf(0.5 + level / 2) ** 2
-        half = np.sqrt(square * (trials * (1 - delta**2) + square))
-        low, high = ((trials * delta + side * half) / (trials + square) for side in (-1, 1))
-        return plain(np.where(delta == -1, -1.0, low)), plain(np.where(delta == 1, 1.0, high))
-
+    interval = partial(_delta_interval, delta, trials)
     p = t_p_value(z, np.inf, alternative)
     details = {"standard_error": plain(np.sqrt(variance))}
     return TestResult(
         "Cliff's delta, approximate", plain(z), plain(p), plain(delta), n + m, alternative, interval, details
     )
+
+
+def _delta_interval(delta: Array, trials: Array, level: float) -> Interval:
+    square = stats.norm.ppf(0.5 + level / 2) ** 2
+    half = np.sqrt(square * (trials * (1 - delta**2) + square))
+    low, high = ((trials * delta + side * half) / (trials + square) for side in (-1, 1))
+    return plain(np.where(delta == -1, -1.0, low)), plain(np.where(delta == 1, 1.0, high))
 
 
 def _two_samples(x: ArrayLike, y: ArrayLike | None) -> tuple[Array, Array]:
