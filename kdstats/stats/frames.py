@@ -8,12 +8,13 @@ metrics, datasets or settings of an arm at once.
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from kdstats.stats.results import Array
 
@@ -156,17 +157,18 @@ def paired(
             f"{len(alone)} replicate(s) are on one side alone, the first {_named(keys, alone[0])}: the table is not"
             " paired. Leave them out on both sides, or test unpaired samples with mann_whitney"
         )
-    left = left.sort_index()
+    left = left.iloc[_in_order(left.index)]
     right = right.reindex(left.index)
     if scope not in ("recipe", "these", "each"):
         raise ValueError(f"scope is {scope!r}: it is one of recipe, these, each")
     if "teacher" not in keys:
         return left.to_numpy(), right.to_numpy()
     if scope == "recipe":
-        means = [side.groupby(level="teacher").mean() for side in (left, right)]
+        means = [side.groupby(level="teacher", sort=False).mean() for side in (left, right)]
+        means = [side.iloc[_in_order(side.index)] for side in means]
         cluster = _clusters(first, second)
         if cluster is not None:
-            means = [side.groupby(cluster.reindex(side.index).to_numpy()).mean() for side in means]
+            means = [side.groupby(cluster.reindex(side.index).to_numpy(), sort=False).mean() for side in means]
         if len(means[0]) == 1:
             raise ValueError(
                 "all replicates share one teacher (or cluster of teachers), so nothing is known of other teachers:"
@@ -180,6 +182,21 @@ def paired(
     if sizes.nunique() > 1:
         raise ValueError("scope these: teachers have unequal numbers of students; `infer` with strata weighs them")
     return left.to_numpy(), right.to_numpy()
+
+
+def _in_order(index: pd.Index) -> NDArray[np.intp]:
+    """Positions by the levels of an index; numbers within names count as numbers, so that s2 comes before s10."""
+    ranks = []
+    for level in range(index.nlevels):
+        values = index.get_level_values(level)
+        there = list(values.unique())
+        if not pd.api.types.is_numeric_dtype(values.dtype):
+            there.sort(key=lambda name: [int(p) if i % 2 else p for i, p in enumerate(re.split(r"(\d+)", str(name)))])
+        else:
+            there.sort()
+        rank = {name: i for i, name in enumerate(there)}
+        ranks.append([rank[name] for name in values])
+    return np.lexsort(ranks[::-1])
 
 
 def _clusters(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series | None:

@@ -134,6 +134,8 @@ def power(
     Power(power=0.0, mc_error=0.0)
     """
     _check(test, n, effect, alternative, margin, level, strata, spread, examples)
+    if draws < 1:
+        raise ValueError(f"draws is {draws}: a simulation needs one or more")
     shifts, at, joint = _sides(effect, alternative, margin, level)
     if n < 2 or (test.endswith("-t") and n - strata < 1) or (test == "wilcoxon" and n > _RANKED):
         return Power(0.0, 0.0)
@@ -163,7 +165,7 @@ def smallest_n(
     alternative: Claim = "two-sided",
     **options: Any,
 ) -> int | None:
-    """The smallest n whose power reaches the target; None where none up to ``most`` does.
+    """The smallest n whose power reaches the target, a multiple of ``strata``; None where none up to ``most`` does.
 
     Parameters
     ----------
@@ -181,7 +183,8 @@ def smallest_n(
     >>> smallest_n("paired-t", 1.0, alternative="greater"), smallest_n("sign-flip", 0.1, alternative="greater", most=50)
     (8, None)
     """
-    candidates = range(2, most + 1)
+    strata = options.get("strata", 1)
+    candidates = range(max(2, strata) if strata > 0 else 2, most + 1, max(1, strata))
 
     def reached(test: Test, options: dict[str, Any]) -> Callable[[int], float]:
         return lambda n: power(test, n, effect, alternative=alternative, **options).power

@@ -235,3 +235,16 @@ def test_refusing_examples_needs_both_values():
     frames.refuse_examples(np.linspace(0, 1, 30), np.zeros(30))
     with pytest.raises(ValueError, match="30 values"):
         frames.refuse_examples(np.zeros(30), np.ones(30))
+
+
+def test_seeds_with_names_come_in_the_order_of_their_numbers() -> None:
+    # s10 was added last; between s1 and s2 it would change what was seen before it
+    seeds = [f"s{i}" for i in (1, 2, 3, 10)]
+    rows = [(arm, seed, value) for arm, column in (("kd", [1.0, 2.0, 4.0, 8.0]), ("ce", [0.0] * 4))
+            for seed, value in zip(seeds, column, strict=True)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["arm", "seed", "value"]).sample(frac=1, random_state=0)
+    x, y = frames.paired(table, None, "kd", "ce", None, "recipe")
+    assert (x - y).tolist() == [1.0, 2.0, 4.0, 8.0]
+    named = table.rename(columns={"seed": "teacher"}).assign(seed=1)
+    x, y = frames.paired(named, None, "kd", "ce", None, "recipe")
+    assert (x - y).tolist() == [1.0, 2.0, 4.0, 8.0]

@@ -353,3 +353,11 @@ def test_assumptions_have_no_error():
 def test_refusals(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+def test_the_smallest_n_of_strata_is_a_multiple_of_them() -> None:
+    n = planning.smallest_n("paired-t", 1.0, alternative="greater", strata=3)
+    assert n == 9  # 8 without strata; with three means estimated, 9 units have 6 degrees of freedom
+    assert planning.power("paired-t", 9, 1.0, alternative="greater", strata=3).power >= 0.8
+    with pytest.raises(ValueError, match="draws is 0"):
+        planning.power("sign-flip", 9, 1.0, draws=0)
