@@ -27,6 +27,7 @@ from kdstats.stats.frames import (
     _refuse_settings,
     _sides,
     by_replicate,
+    plain_keys,
     selected,
 )
 from kdstats.stats.paired import ALL_EQUAL, TIE, differences, sign_flip, wilcoxon, without_variance
@@ -195,7 +196,7 @@ def designs_of(
     1          these  students within teachers        4      0.0625
     2         recipe                  teachers        2      0.2500
     """
-    rows = _replicates(scores, arm, control, metric)
+    rows = _replicates(plain_keys(scores), arm, control, metric)
     claims: list[dict[str, Any]] = []
     for name, part in rows.groupby("metric", sort=False) if "metric" in rows else [("", rows)]:
         others = [c for c in part.columns if c not in NO_SETTING and part[c].nunique(dropna=False) > 1]

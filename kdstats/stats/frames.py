@@ -46,7 +46,7 @@ def selected(scores: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
             " test that counts them as such finds differences where there are none. Average over examples first, one"
             " value a network; for two single networks take mcnemar"
         )
-    rows = scores
+    rows = plain_keys(scores)
     for column, value in wanted.items():
         if value is None:
             continue
@@ -66,6 +66,13 @@ def selected(scores: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
             " sides and report it, since a test cannot"
         )
     return rows.assign(value=values)
+
+
+def plain_keys(scores: pd.DataFrame) -> pd.DataFrame:
+    """The table with its keys as values: a category that no row has is no teacher, and no seed."""
+    keys = [c for c in ("arm", "cluster", *ONE_OF, *KEY) if c in scores]
+    kinds = {c: scores[c].cat.categories.dtype for c in keys if isinstance(scores[c].dtype, pd.CategoricalDtype)}
+    return scores.astype(kinds) if kinds else scores
 
 
 def by_replicate(rows: pd.DataFrame, of: str) -> pd.Series:
@@ -213,13 +220,15 @@ def _clusters(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series | None:
 def unpaired(
     x: pd.DataFrame, y: pd.DataFrame | None, arm: str | None, control: str | None, metric: str | None, scope: str
 ) -> tuple[Array, Array]:
-    """Arm and control as two samples, of teacher means where there are teachers.
+    """Arm and control as two samples, of teacher means where there are teachers, of clusters where there are.
 
     Raises
     ------
     ValueError
         As ``paired``; a teacher that both sides share, which makes them paired.
     """
+    if scope != "recipe":
+        raise ValueError(f"scope is {scope!r}: unpaired samples are of teachers or of lone replicates, scope recipe")
     first, second = _sides(x, y, arm, control, metric)
     left, right = by_replicate(first, arm or "x"), by_replicate(second, control or "y")
     if "teacher" not in left.index.names and "teacher" not in right.index.names:
@@ -229,6 +238,11 @@ def unpaired(
     teachers = [side.groupby(level="teacher").mean() for side in (left, right)]
     if len(teachers[0].index.intersection(teachers[1].index)):
         raise ValueError("arm and control share teachers, so their replicates are paired: take a paired test")
+    cluster = _clusters(first, second)
+    if cluster is not None:
+        teachers = [side.groupby(cluster.reindex(side.index).to_numpy()).mean() for side in teachers]
+        if len(teachers[0].index.intersection(teachers[1].index)):
+            raise ValueError("arm and control share clusters of teachers, so they are no two independent samples")
     return teachers[0].to_numpy(), teachers[1].to_numpy()
 
 
@@ -244,7 +258,7 @@ def refuse_examples(x: ArrayLike, y: ArrayLike) -> None:
     both = np.concatenate([np.ravel(x), np.ravel(y)])
     if n >= 20 and ((both == 0) | (both == 1)).all() and both.any() and not both.all():
         raise ValueError(
-            f"x and y hold {n:,} values that are all 0 or 1, as right and wrong answers are: examples of one network"
+            f"the scores are {n:,} values that are all 0 or 1, as right and wrong answers are: examples of one network"
             " are not replicates, and a test that counts them as such finds differences where there are none. Give one"
             " score a replicate; for two single networks take mcnemar"
         )

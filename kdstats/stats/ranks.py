@@ -5,7 +5,7 @@ are ranked. Where a null distribution is too large to be worked out it is sample
 result's ``test`` says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import combinations, permutations
 from math import comb, prod
@@ -330,6 +330,8 @@ def jonckheere(
 
 def _groups(x: Any, y: Any) -> tuple[Array, tuple[int, ...]]:
     """All scores, group after group, and the groups' sizes."""
+    if isinstance(x, Mapping):
+        raise ValueError("x is a mapping, which has no order of groups: give a list of samples, lowest group first")
     if y is None:
         if np.ndim(x[0] if len(x) else 0) == 0:
             raise ValueError("x holds scores and there is no y: give one sample a group, or y with each score's group")
@@ -343,6 +345,7 @@ def _groups(x: Any, y: Any) -> tuple[Array, tuple[int, ...]]:
         shapes = ", ".join(str(sample.shape) for sample in samples)
         raise ValueError(f"the groups have shapes {shapes}: a trend needs two or more groups, each a list of scores")
     scores = np.concatenate(samples)
+    refuse_examples(scores, scores)
     _check_few(len(scores))
     return scores, tuple(len(sample) for sample in samples)
 
@@ -862,6 +865,7 @@ def _block_ranks(x: ArrayLike, treatments: int = 3) -> Integers:
             f"x has shape {values.shape}: this test takes blocks × treatments, two or more blocks and {treatments} or"
             " more treatments"
         )
+    refuse_examples(values.T, values.T)
     return np.rint(2 * stats.rankdata(_classes(values), axis=1)).astype(np.int64)
 
 

@@ -248,3 +248,17 @@ def test_seeds_with_names_come_in_the_order_of_their_numbers() -> None:
     named = table.rename(columns={"seed": "teacher"}).assign(seed=1)
     x, y = frames.paired(named, None, "kd", "ce", None, "recipe")
     assert (x - y).tolist() == [1.0, 2.0, 4.0, 8.0]
+
+
+def test_categories_without_rows_are_no_teachers() -> None:
+    rows = [
+        (arm, teacher, 0, float(teacher + (arm == "kd") * (1 + teacher % 2)))
+        for arm in ("kd", "ce")
+        for teacher in range(4)
+    ]
+    table = pd.DataFrame(rows, columns=["arm", "teacher", "seed", "value"])
+    coded = table.assign(
+        teacher=pd.Categorical(table["teacher"], categories=range(9)), arm=pd.Categorical(table["arm"])
+    )
+    for one, other in zip(*(frames.paired(t, None, "kd", "ce", None, "recipe") for t in (table, coded)), strict=True):
+        assert one.tolist() == other.tolist()
