@@ -218,7 +218,10 @@ def smallest(
         low, high, step = high, min(high + step, max(len(candidates) - 1, high + 1)), 2 * step
     if high >= len(candidates):
         return None
-    return candidates[bisect_left(candidates, target, lo=low + 1, hi=high, key=power_of)]
+    found = bisect_left(candidates, target, lo=low + 1, hi=high, key=power_of)
+    # the attained size of an exact test jumps, and its power with it: a smaller candidate near by may reach the target
+    near = range(max(start, found - 4), found)
+    return next((candidates[i] for i in near if power_of(candidates[i]) >= target), candidates[found])
 
 
 def _check(

@@ -531,16 +531,22 @@ def test_errors_say_what_was_wrong(call, sentence):
 def test_answers_to_examples_are_no_replicates_of_a_rank_test() -> None:
     right = np.random.default_rng(0).integers(0, 2, (100, 3))
     for refused in (lambda: friedman(right), lambda: page_l(right), lambda: jonckheere(right.T)):
-        with pytest.raises(ValueError, match="all 0 or 1.*examples of one network are not replicates"):
+        with pytest.raises(ValueError, match=r"all 0 or 1.*examples of one network are not replicates"):
             refused()
     with pytest.raises(ValueError, match="a mapping, which has no order"):
         jonckheere({"small": [1.0, 2.0], "large": [2.0, 3.0]})
 
 
 def test_unpaired_samples_count_clusters_once() -> None:
-    rows = [(arm, teacher, 0, float(value), cluster) for arm, teacher, value, cluster in (
-        ("kd", 1, 3, 1), ("kd", 2, 5, 1), ("kd", 3, 6, 3), ("ce", 4, 1, 4), ("ce", 5, 2, 4), ("ce", 6, 0, 6))]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["arm", "teacher", "seed", "value", "cluster"])
+    rows = [
+        ("kd", 1, 3.0, 1),
+        ("kd", 2, 5.0, 1),
+        ("kd", 3, 6.0, 3),
+        ("ce", 4, 1.0, 4),
+        ("ce", 5, 2.0, 4),
+        ("ce", 6, 0.0, 6),
+    ]
+    table = pd.DataFrame(rows, columns=["arm", "teacher", "value", "cluster"]).assign(seed=0)
     result = mann_whitney(table, arm="kd", control="ce", alternative="greater")
     assert (result.n, result.p_value) == (4, pytest.approx(1 / 6))  # two clusters a side: 1 / C(4, 2)
     with pytest.raises(ValueError, match="share clusters"):
