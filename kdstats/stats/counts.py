@@ -188,6 +188,8 @@ def _pairs(x: ArrayLike, y: ArrayLike | None) -> tuple[int, int, int, int]:
 
 
 def _binary(values: ArrayLike, name: str) -> NDArray[np.bool_]:
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} has masked values: leave these examples out for both networks")
     array = np.asarray(values)
     if array.ndim != 1 or array.dtype.kind not in "bifu":
         raise ValueError(

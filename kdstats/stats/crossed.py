@@ -124,11 +124,11 @@ def _units(pairs: pd.DataFrame, scope: str) -> _Units:
         index, sizes = np.unique(pairs["teacher"], return_inverse=True, return_counts=True)[1:]
         weights = 1 / (len(sizes) * sizes[index])
         return _Units(pairs["d"].to_numpy(), index, weights, "students within teachers")
-    teachers = pairs.groupby("teacher")["d"].mean()
+    teachers = pairs.groupby("teacher", observed=True)["d"].mean()
     if "cluster" not in pairs:
         return _sample(teachers, "teachers")
-    of_teacher = pairs.groupby("teacher")["cluster"].first()
-    return _sample(teachers.groupby(of_teacher).mean(), "clusters of teachers")
+    of_teacher = pairs.groupby("teacher", observed=True)["cluster"].first()
+    return _sample(teachers.groupby(of_teacher, observed=True).mean(), "clusters of teachers")
 
 
 def _sample(values: pd.Series, name: str) -> _Units:
@@ -198,7 +198,7 @@ def designs_of(
     """
     rows = _replicates(plain_keys(scores), arm, control, metric)
     claims: list[dict[str, Any]] = []
-    for name, part in rows.groupby("metric", sort=False) if "metric" in rows else [("", rows)]:
+    for name, part in rows.groupby("metric", sort=False, observed=True) if "metric" in rows else [("", rows)]:
         others = [c for c in part.columns if c not in NO_SETTING and part[c].nunique(dropna=False) > 1]
         datasets = {dataset: _points(of_dataset, others) for dataset, of_dataset in _each_dataset(part)}
         found = [*_pair_claims(datasets, arm, control), *_sweep_claims(datasets, arm, control)]
@@ -207,7 +207,7 @@ def designs_of(
         raise ValueError("the table has no two arms (at equal settings) and no sweep: there is nothing to compare")
     table = pd.DataFrame(claims, columns=list(_CLAIM))
     same = [column for column in _CLAIM if column != "metric"]
-    joined = table.groupby(same, sort=False, dropna=False)["metric"].agg(", ".join).reset_index()
+    joined = table.groupby(same, sort=False, dropna=False, observed=True)["metric"].agg(", ".join).reset_index()
     return joined[list(_CLAIM)]
 
 
@@ -261,12 +261,12 @@ def _plain(value: Any) -> str:
 def _points(rows: pd.DataFrame, others: Sequence[str]) -> list[_Point]:
     """Arms at their settings, which are among the other columns, in the order of the table."""
     points = []
-    for arm, part in rows.groupby("arm", sort=False):
+    for arm, part in rows.groupby("arm", sort=False, observed=True):
         counts = {c: part[c].value_counts(dropna=False) for c in others if part[c].notna().any()}
         parameters = [c for c, count in counts.items() if count.min() > 1 or len(count) == 1]
         if set(parameters) - {"arm_params"}:
             parameters = [c for c in parameters if c != "arm_params"]  # the same in one text
-        groups = part.groupby(parameters, sort=False, dropna=False) if parameters else [((), part)]
+        groups = part.groupby(parameters, sort=False, dropna=False, observed=True) if parameters else [((), part)]
         for values, group in groups:
             setting = {k: v for k, v in zip(parameters, values, strict=True) if v == v}  # NaN is not
             of = " ".join([str(arm), *(f"{k}={_plain(v)}" for k, v in setting.items())])
@@ -615,8 +615,8 @@ def _balanced(pairs: pd.DataFrame, shared: Shared) -> Array:
             "teachers depend on each other in clusters, so their strata are not independent: take paired_t or"
             " sign_flip, whose units are the clusters"
         )
-    students = pairs.groupby(["dataset", "teacher"] if pairs["dataset"].any() else ["teacher"]).size()
-    teachers = pairs.groupby("dataset")["teacher"].nunique()
+    students = pairs.groupby(["dataset", "teacher"] if pairs["dataset"].any() else ["teacher"], observed=True).size()
+    teachers = pairs.groupby("dataset", observed=True)["teacher"].nunique()
     for sizes, what in ((teachers, "teachers"), (students, "students")):
         if sizes.nunique() > 1:
             few, many = (_named(list(map(str, sizes.index.names)), key) for key in (sizes.idxmin(), sizes.idxmax()))
@@ -626,7 +626,7 @@ def _balanced(pairs: pd.DataFrame, shared: Shared) -> Array:
             )
     labels = {"nothing": [], "teachers": ["teacher"], "networks": ["teacher", "seed"]}[shared]
     if labels:
-        seen = [set(map(tuple, part[labels].to_numpy())) for _, part in pairs.groupby("dataset")]
+        seen = [set(map(tuple, part[labels].to_numpy())) for _, part in pairs.groupby("dataset", observed=True)]
         if any(other != seen[0] for other in seen):
             raise ValueError(f"shared is {shared!r}, and datasets have different {' and '.join(labels)} numbers")
     shape = (len(teachers), int(teachers.iloc[0]), int(students.iloc[0]))
@@ -863,10 +863,10 @@ def slopes(
         y = pd.DataFrame(apart.reshape(y.shape), y.index, y.columns)
         rows.append(selected(scores, arm=control, metric=metric))
     if scope == "recipe" and "teacher" in y.index.names:
-        y = y.groupby(level="teacher").mean()
+        y = y.groupby(level="teacher", observed=True).mean()
         clusters = _clusters(rows[0], rows[-1])
         if clusters is not None:
-            y = y.groupby(clusters.reindex(y.index).rename("cluster")).mean()
+            y = y.groupby(clusters.reindex(y.index).rename("cluster"), observed=True).mean()
     x = y.columns.to_numpy(np.float64)
     if log and (x <= 0).any():
         raise ValueError(f"{over} has the value {_plain(x.min())}, which has no logarithm: leave log out")
@@ -892,7 +892,7 @@ def _by_setting(scores: pd.DataFrame, over: str, arm: str, metric: str | None) -
     if settings.nunique() < 2:
         raise ValueError(f"{arm} has one {over}, {_plain(settings.iloc[0])}: a sweep needs two or more settings")
     columns = {}
-    for setting, part in rows.groupby(settings):
+    for setting, part in rows.groupby(settings, observed=True):
         of = f"{arm} at {over} {_plain(setting)}"
         _refuse_settings(part, of)
         columns[setting] = by_replicate(part, of)
@@ -985,7 +985,7 @@ def over_datasets(
     _check_scope(scope)
     _need_datasets(scores)
     pairs = _differences(scores, arm, control, metric)
-    by_dataset = {str(dataset): _units(part, scope) for dataset, part in pairs.groupby("dataset")}
+    by_dataset = {str(dataset): _units(part, scope) for dataset, part in pairs.groupby("dataset", observed=True)}
     together = _together(list(by_dataset.values()))
     means = pd.Series([units.weights @ units.values for units in by_dataset.values()])
     every = ", ".join(by_dataset)
@@ -1035,7 +1035,8 @@ def _tested(units: _Units, alternative: Alternative, level: float, seed: int) ->
     if n < 2:
         return row | {"note": f"one of the {units.name}: nothing is known of their spread"}
     flipped = sign_flip(units.values * units.weights * n, alternative=alternative, seed=seed)
-    row |= {"test": flipped.test, "p_value": flipped.p_value, "smallest_p": _smallest_p(n)}
+    row |= {"test": flipped.test, "p_value": flipped.p_value}
+    row["smallest_p"] = 2.0**-n if "exact" in flipped.test else _smallest_p(n)
     _, index, sizes = np.unique(units.strata, return_inverse=True, return_counts=True)
     if sizes.min() < 2:
         return row | {
@@ -1093,7 +1094,7 @@ def dataset_means(scores: pd.DataFrame, *, arms: Sequence[str], metric: str | No
     for arm, other in zip(arms, [arms[1], *[arms[0]] * (len(arms) - 1)], strict=True):
         pairs = _differences(scores, arm, other, metric)
         levels = ["dataset", *(["teacher"] if "teacher" in pairs else [])]
-        columns[arm] = pairs.groupby(levels)["x"].mean().groupby(level="dataset").mean()
+        columns[arm] = pairs.groupby(levels, observed=True)["x"].mean().groupby(level="dataset", observed=True).mean()
     return pd.DataFrame(columns)
 
 
@@ -1198,7 +1199,7 @@ def _grouped(pairs: pd.DataFrame) -> tuple[NDArray[Any], NDArray[Any], NDArray[A
         raise ValueError(
             "teachers depend on each other in clusters, which this model does not hold: take a paired test"
         )
-    groups = pairs.groupby(["dataset", "teacher"], sort=True)
+    groups = pairs.groupby(["dataset", "teacher"], sort=True, observed=True)
     sizes = groups.size()
     datasets = np.unique(sizes.index.get_level_values("dataset"), return_inverse=True)[1]
     if sizes.nunique() == 1 and len(set(np.bincount(datasets).tolist())) == 1:

@@ -24,6 +24,7 @@ from kdstats.stats.results import (
     TestResult,
     check_alternative,
     check_margin,
+    numbers,
     plain,
     t_interval,
     t_p_value,
@@ -75,7 +76,7 @@ def to_units(values: ArrayLike, teacher: ArrayLike, cluster: ArrayLike | None = 
     >>> to_units([1.0, 3.0, 4.0], [0, 0, 1]).values.tolist()
     [2.0, 4.0]
     """
-    rows, teachers = np.asarray(values, dtype=np.float64), np.asarray(teacher)
+    rows, teachers = numbers(values, "values"), np.asarray(teacher)
     clusters = teachers if cluster is None else np.asarray(cluster)
     if rows.ndim == 0 or teachers.shape != (len(rows),) or clusters.shape != teachers.shape:
         raise ValueError(
@@ -154,6 +155,8 @@ def two_way(matrix: ArrayLike, strata: ArrayLike | None = None) -> TwoWay:
     >>> estimate, round(error**2, 6), round(df, 6)
     (2.5, 0.416667, 1.785714)
     """
+    if np.ma.is_masked(matrix):
+        raise ValueError("the matrix has masked values: leave out the replicate's row, or the example's column")
     x = np.asarray(matrix, dtype=np.float64)
     if x.ndim < 2 or x.shape[-1] < 2:
         raise ValueError(f"the matrix has shape {x.shape}: it needs replicates × examples, two or more examples")

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from kdstats.stats.results import Array
+from kdstats.stats.results import Array, refuse_single
 
 EXAMPLES = ("example", "example_id", "image", "image_id", "sample", "sample_id", "item", "item_id", "index", "id")
 ONE_OF = ("metric", "dataset", "split", "protocol")
@@ -58,6 +58,10 @@ def selected(scores: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
         if column in rows and rows[column].nunique(dropna=False) > 1:
             several = ", ".join(map(repr, rows[column].unique()[:20]))
             raise ValueError(f"the rows have several values of {column} ({several}): a test is about one; name it")
+    if rows["value"].dtype == object:
+        for each in rows["value"]:
+            refuse_single(getattr(each, "dtype", np.dtype(float)), "value")
+    refuse_single(getattr(rows["value"].dtype, "numpy_dtype", rows["value"].dtype), "value")
     values = pd.to_numeric(rows["value"], errors="coerce").to_numpy(np.float64)
     if not np.isfinite(values).all():
         first = rows.index[~np.isfinite(values)][0]
@@ -69,10 +73,12 @@ def selected(scores: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
 
 
 def plain_keys(scores: pd.DataFrame) -> pd.DataFrame:
-    """The table with its keys as values: a category that no row has is no teacher, and no seed."""
+    """The table without categories that no row has: such a one is no teacher, and no seed. A declared order stays."""
     keys = [c for c in ("arm", "cluster", *ONE_OF, *KEY) if c in scores]
-    kinds = {c: scores[c].cat.categories.dtype for c in keys if isinstance(scores[c].dtype, pd.CategoricalDtype)}
-    return scores.astype(kinds) if kinds else scores
+    coded = [c for c in keys if isinstance(scores[c].dtype, pd.CategoricalDtype)]
+    ordered = {c: scores[c].cat.remove_unused_categories() for c in coded if scores[c].cat.ordered}
+    plain = {c: scores[c].cat.categories.dtype for c in coded if c not in ordered}
+    return scores.astype(plain).assign(**ordered) if coded else scores
 
 
 def by_replicate(rows: pd.DataFrame, of: str) -> pd.Series:
@@ -171,11 +177,13 @@ def paired(
     if "teacher" not in keys:
         return left.to_numpy(), right.to_numpy()
     if scope == "recipe":
-        means = [side.groupby(level="teacher", sort=False).mean() for side in (left, right)]
+        means = [side.groupby(level="teacher", sort=False, observed=True).mean() for side in (left, right)]
         means = [side.iloc[_in_order(side.index)] for side in means]
         cluster = _clusters(first, second)
         if cluster is not None:
-            means = [side.groupby(cluster.reindex(side.index).to_numpy(), sort=False).mean() for side in means]
+            means = [
+                side.groupby(cluster.reindex(side.index).to_numpy(), sort=False, observed=True).mean() for side in means
+            ]
         if len(means[0]) == 1:
             raise ValueError(
                 "all replicates share one teacher (or cluster of teachers), so nothing is known of other teachers:"
@@ -183,7 +191,7 @@ def paired(
                 " teacher"
             )
         return means[0].to_numpy(), means[1].to_numpy()
-    sizes = left.groupby(level="teacher").size()
+    sizes = left.groupby(level="teacher", observed=True).size()
     if scope == "each" and len(sizes) > 1:
         raise ValueError(f"scope each is a claim about one teacher, the table has {len(sizes)}: select one")
     if sizes.nunique() > 1:
@@ -197,7 +205,9 @@ def _in_order(index: pd.Index) -> NDArray[np.intp]:
     for level in range(index.nlevels):
         values = index.get_level_values(level)
         there = list(values.unique())
-        if not pd.api.types.is_numeric_dtype(values.dtype):
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            there = [name for name in values.categories if name in set(there)]
+        elif not pd.api.types.is_numeric_dtype(values.dtype):
             there.sort(key=lambda name: [int(p) if i % 2 else p for i, p in enumerate(re.split(r"(\d+)", str(name)))])
         else:
             there.sort()
@@ -235,12 +245,12 @@ def unpaired(
         return left.to_numpy(), right.to_numpy()
     if not ("teacher" in left.index.names and "teacher" in right.index.names):
         raise ValueError("one side has teachers and the other none: a teacher (the mean of its students) is one unit")
-    teachers = [side.groupby(level="teacher").mean() for side in (left, right)]
+    teachers = [side.groupby(level="teacher", observed=True).mean() for side in (left, right)]
     if len(teachers[0].index.intersection(teachers[1].index)):
         raise ValueError("arm and control share teachers, so their replicates are paired: take a paired test")
     cluster = _clusters(first, second)
     if cluster is not None:
-        teachers = [side.groupby(cluster.reindex(side.index).to_numpy()).mean() for side in teachers]
+        teachers = [side.groupby(cluster.reindex(side.index).to_numpy(), observed=True).mean() for side in teachers]
         if len(teachers[0].index.intersection(teachers[1].index)):
             raise ValueError("arm and control share clusters of teachers, so they are no two independent samples")
     return teachers[0].to_numpy(), teachers[1].to_numpy()
@@ -285,6 +295,11 @@ def takes_tables(read: Callable[..., tuple[Any, Any]]) -> Callable[[Callable[...
             if isinstance(x, pd.DataFrame):
                 if y is not None and not isinstance(y, pd.DataFrame):
                     raise ValueError("x is a table and y is not: give two tables, or one with arm=... and control=...")
+                if scope == "recipe" and "teacher" not in x:
+                    raise ValueError(
+                        "scope is 'recipe' and the table has no column teacher: without one nothing can be said about"
+                        " other teachers. Leave scope out for a claim about these replicates"
+                    )
                 x, y = read(x, y, arm, control, metric, scope or "recipe")
             elif isinstance(y, pd.DataFrame):
                 raise ValueError("y is a table and x is not: give two tables, or one with arm=... and control=...")

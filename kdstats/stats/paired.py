@@ -20,6 +20,7 @@ from functools import lru_cache, partial
 from typing import Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import integrate, optimize, stats
 
@@ -32,6 +33,7 @@ from kdstats.stats.results import (
     TestResult,
     check_alternative,
     check_margin,
+    numbers,
     plain,
     t_interval,
     t_p_value,
@@ -65,7 +67,8 @@ def differences(x: ArrayLike, y: ArrayLike | None = None) -> Array:
     ------
     ValueError
         Fewer than two replicates, different shapes, a value that is not finite, float32 and float16 (their rounding
-        hides ties), or 20 and more values that are all 0 or 1 on both sides: examples posing as replicates.
+        hides ties), Series with different indices, 20 and more values that are all 0 or 1 on both sides, or 100 and
+        more differences that are all -1, 0 or 1: examples posing as replicates.
 
     Examples
     --------
@@ -80,30 +83,54 @@ def differences(x: ArrayLike, y: ArrayLike | None = None) -> Array:
                 f"x has shape {first.shape} and y {second.shape}: a paired test needs the same replicates, in the same "
                 "order, on both sides"
             )
+        if isinstance(x, pd.Series) and isinstance(y, pd.Series) and not x.index.equals(y.index):
+            raise ValueError(
+                "x and y are Series with different indices: pairs are taken by place, so align them first, such as"
+                " y.reindex(x.index), or give arrays"
+            )
         refuse_examples(first, second)
         apart = first - second
         rounding = 16 * np.finfo(np.float64).eps * np.maximum(np.abs(first), np.abs(second))
-        first = np.where(np.abs(apart) <= rounding, 0.0, apart)
+        first = _decimal(np.where(np.abs(apart) <= rounding, 0.0, apart), rounding)
     if first.ndim == 0 or first.shape[-1] < 2:
         n = first.shape[-1] if first.ndim else 1
         raise ValueError(
             f"a paired test needs two or more replicates on the last axis, got {n}: one replicate says nothing about "
             "the spread between replicates"
         )
+    if y is None and first.shape[-1] >= 100 and first.any() and np.isin(first, (-1, 0, 1)).all():
+        raise ValueError(
+            f"the differences are {first.shape[-1]:,} values that are all -1, 0 or 1, as those of right and wrong"
+            " answers are: examples of one network are not replicates. For two single networks take mcnemar"
+        )
     return first
 
 
+def _decimal(d: Array, rounding: Array) -> Array:
+    """Differences of scores that are large beside them, as the decimals they are, where all of a row are decimals.
+
+    A tie is told to ``TIE`` of the differences, but the rounding of x - y is that of x: of 1000000.07 - 1000000.06 ten
+    digits are lost, and of scores with two decimals no tie would be left. A row counts as decimals of 10ᵏ where each
+    difference lies within its rounding of one, and 10ᵏ is a thousand times the rounding, so not by chance.
+    """
+    rows, errors = d.reshape(-1, d.shape[-1]).copy(), rounding.reshape(-1, d.shape[-1])
+    largest = np.abs(rows).max(axis=-1, initial=0.0)
+    for i in np.flatnonzero(errors.max(axis=-1, initial=0.0) > TIE * largest):
+        finest = 1000 * errors[i].max()
+        if not 0 < finest <= largest[i]:
+            continue
+        for k in range(int(np.floor(np.log10(largest[i]))), int(np.ceil(np.log10(finest))) - 1, -1):
+            scale = 10.0 ** abs(k)  # a whole number, so that dividing by it rounds once
+            whole = np.rint(rows[i] * scale if k < 0 else rows[i] / scale)
+            decimal = whole / scale if k < 0 else whole * scale
+            if (np.abs(rows[i] - decimal) <= errors[i]).all():
+                rows[i] = decimal
+                break
+    return rows.reshape(d.shape)
+
+
 def _finite(values: ArrayLike, name: str) -> Array:
-    given = np.ma.asanyarray(values) if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
-    if np.ma.is_masked(given):
-        raise ValueError(f"{name} has masked values: leave these replicates out on both sides")
-    if given.dtype.kind == "f" and given.dtype.itemsize < 8:
-        raise ValueError(
-            f"{name} is {given.dtype}, which keeps {np.finfo(given.dtype).precision} digits: differences that are equal"
-            " come out unequal, and an exact p-value with them too small. Average in float64, or round to the digits"
-            f" that count and convert, such as np.round({name}.astype(float), 6)"
-        )
-    array = np.asarray(given, dtype=np.float64)
+    array = numbers(values, name)
     if not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(

@@ -26,6 +26,7 @@ from kdstats.stats.results import (
     TestResult,
     check_alternative,
     check_level,
+    numbers,
     plain,
     t_p_value,
 )
@@ -372,7 +373,7 @@ def _ranked_labels(labels: Any) -> NDArray[Any]:
 def _ladder(scores: pd.DataFrame, by: str, arm: str | None, metric: str | None) -> tuple[Array, pd.Series]:
     """Teacher means and their groups."""
     rows = _with_teachers(selected(scores, arm=arm, metric=metric), by)
-    groups = rows.groupby("teacher")[by].nunique()
+    groups = rows.groupby("teacher", observed=True)[by].nunique()
     if (groups > 1).any():
         raise ValueError(
             f"teacher {groups.idxmax()} is in {groups.max()} groups of {by}: groups that share teachers"
@@ -380,7 +381,7 @@ def _ladder(scores: pd.DataFrame, by: str, arm: str | None, metric: str | None) 
             " names"
         )
     by_replicate(rows, arm or "x")  # refuses copies
-    teachers = rows.groupby("teacher")
+    teachers = rows.groupby("teacher", observed=True)
     return teachers["value"].mean().to_numpy(), teachers[by].first().reset_index(drop=True)
 
 
@@ -666,11 +667,11 @@ def _cells(scores: pd.DataFrame, by: str, block: str, arm: str | None, metric: s
             " needs a teacher of its own (different networks need different names); else average students by teacher"
             " and take jonckheere"
         )
-    for name, part in rows.groupby(block):
+    for name, part in rows.groupby(block, observed=True):
         by_replicate(part, f"{block} {name}")  # refuses copies
     rows = rows.assign(_order=_ranked_labels(rows[by].reset_index(drop=True)))
     teachers = rows.groupby([block, "_order", "teacher"], observed=True)["value"].mean()
-    table = teachers.groupby(level=[0, 1]).mean().unstack()
+    table = teachers.groupby(level=[0, 1], observed=True).mean().unstack()
     if table.isna().to_numpy().any():
         name = table.index[table.isna().any(axis=1)][0]
         raise ValueError(
@@ -880,7 +881,7 @@ def _shuffles(ranks: Integers, draws: int, generator: np.random.Generator) -> An
 
 
 def _finite(values: ArrayLike, name: str) -> Array:
-    array = np.asarray(values, dtype=np.float64)
+    array = numbers(values, name)
     if not np.isfinite(array).all():
         where = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
         raise ValueError(

@@ -265,7 +265,7 @@ def bootstrap(
     check_level(level)
     if method not in get_args(Method):
         raise ValueError(f"method is {method!r}: it is one of {', '.join(get_args(Method))}")
-    x = np.asarray(matrix, dtype=np.float64)
+    x = np.ma.asarray(matrix, dtype=np.float64).filled(np.nan) if np.ma.is_masked(matrix) else np.asarray(matrix, float)
     estimate, error, _ = (np.asarray(part) for part in two_way(x, strata))
     tail = (1 - level) / 2
     if (draws + 1) * tail < 1:

@@ -90,6 +90,42 @@ class TestResult:
         return pd.DataFrame({name: array.ravel() for name, array in zip(columns, arrays, strict=True)})
 
 
+def numbers(values: Any, name: str) -> Array:
+    """Values as float64, refused where they could not be taken for what they are.
+
+    Raises
+    ------
+    ValueError
+        Text, ragged lists, complex numbers; masked values; single and half precision, whose rounding hides ties.
+    """
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind == "O":
+            if any(isinstance(each, np.floating) and each.dtype.itemsize < 8 for each in array.flat):
+                array = array.astype(np.float32)
+            else:
+                array = array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is no array of numbers, with as many on every row: {str(values)[:60]}") from None
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"{name} has type {array.dtype}: scores are real numbers")
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} has masked values: leave these replicates out on both sides")
+    refuse_single(array.dtype, name)
+    return array.astype(np.float64, copy=False)
+
+
+def refuse_single(dtype: Any, name: str) -> None:
+    """Refuse float32 and float16: differences that are equal come out unequal, and an exact p with them too small."""
+    if dtype.kind == "f" and dtype.itemsize < 8:
+        digits = {2: 3, 4: 6}.get(dtype.itemsize, 6)
+        raise ValueError(
+            f"{name} is {str(dtype).lower()}, which keeps {digits} digits: differences that are equal come out unequal,"
+            " and an exact p-value with them too small. Average in float64, or round to the digits that count and"
+            " convert, such as values.astype(float).round(6)"
+        )
+
+
 def plain(array: Any) -> Number:
     """A float for one sample, a float64 array for many."""
     return float(array) if np.ndim(array) == 0 else np.asarray(array, dtype=np.float64)
