@@ -9,6 +9,15 @@ from kdstats.metrics.confidence import (
     entropy,
     expected_calibration_error,
 )
+from kdstats.metrics.linearised import (
+    agreement_given_class_examples,
+    calibration_error_examples,
+    capa_examples,
+    copy_probability_examples,
+    error_consistency_examples,
+    relative_flip_examples,
+)
+from kdstats.metrics.observed import Observed, Source, observe
 from kdstats.metrics.similarity import (
     activation_distance,
     agreement,
@@ -37,26 +46,34 @@ from kdstats.metrics.transfers import (
     positive_transfer,
     transfer,
     transfer_masks,
+    transfer_of_agreements,
 )
 
 __all__ = [
+    "Observed",
+    "Source",
     "Transfer",
     "TransferMasks",
     "UndefinedMetric",
     "accuracy",
     "activation_distance",
     "agreement",
+    "agreement_given_class_examples",
     "asymmetry_examples",
     "asymmetry_influence",
     "asymmetry_score",
     "brier_score",
+    "calibration_error_examples",
     "capa",
+    "capa_examples",
     "caution",
     "class_wise_calibration_error",
     "copy_probability",
+    "copy_probability_examples",
     "cross_entropy",
     "entropy",
     "error_consistency",
+    "error_consistency_examples",
     "expected_calibration_error",
     "fidelity_kl",
     "headroom_gains",
@@ -68,8 +85,11 @@ __all__ = [
     "matched_score",
     "negative_flip_rate",
     "negative_transfer",
+    "observe",
     "positive_transfer",
     "rank_disagreement",
+    "relative_flip_examples",
     "transfer",
     "transfer_masks",
+    "transfer_of_agreements",
 ]

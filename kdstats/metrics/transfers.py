@@ -275,8 +275,21 @@ def transfer(teacher: ArrayLike, student: ArrayLike, control: ArrayLike, labels:
     'the teacher is wrong on none of the 1 examples: agreement where it is wrong does not exist'
     """
     t, s, c, y = _predictions("transfer", labels, teacher=teacher, student=student, control=control)
-    right, agrees, control_agrees = t == y, s == t, c == t
-    n, n_correct = len(y), int(right.sum())
+    return transfer_of_agreements(t == y, s == t, c == t)
+
+
+def transfer_of_agreements(teacher_right: Mask, student_agrees: Mask, control_agrees: Mask) -> Transfer:
+    """`transfer` from where the teacher is right and where student and control agree with it, (N,) bool each.
+
+    Examples
+    --------
+    >>> right, student, control = np.array([[True, True, False], [True, False, True], [False, False, False]])
+    >>> it = transfer_of_agreements(right, student, control)
+    >>> it.repaired, it.broken, it.infected, it.cured
+    (1, 0, 1, 0)
+    """
+    right, agrees = teacher_right, student_agrees
+    n, n_correct = len(right), int(right.sum())
     n_wrong = n - n_correct
     masks = _masks(right, agrees, control_agrees)
 

@@ -22,6 +22,7 @@ from kdstats.stats.effects import (
     rank_biserial,
     rank_biserial_interval,
 )
+from kdstats.stats.groups import share_of_room, two_groups
 from kdstats.stats.multiplicity import adjust
 from kdstats.stats.paired import (
     Rope,
@@ -103,6 +104,7 @@ __all__ = [
     "rank_biserial_interval",
     "risk_difference",
     "rope",
+    "share_of_room",
     "sign_flip",
     "slopes",
     "smallest_n",
@@ -111,6 +113,7 @@ __all__ = [
     "tost_proportions",
     "tost_ratio",
     "tost_ratio_proportions",
+    "two_groups",
     "two_way",
     "variance_components",
     "wilcoxon",

@@ -206,7 +206,7 @@ def _in_order(index: pd.Index) -> NDArray[np.intp]:
         values = index.get_level_values(level)
         there = list(values.unique())
         if isinstance(values.dtype, pd.CategoricalDtype):
-            there = [name for name in values.categories if name in set(there)]
+            there = [name for name in values.dtype.categories if name in set(there)]
         elif not pd.api.types.is_numeric_dtype(values.dtype):
             there.sort(key=lambda name: [int(p) if i % 2 else p for i, p in enumerate(re.split(r"(\d+)", str(name)))])
         else:

@@ -55,9 +55,8 @@ def test_tables_in_single_precision_are_refused_too() -> None:
         with pytest.raises(ValueError, match="value is float32, which keeps 6 digits"):
             stats.non_inferiority(table.astype({"value": single}), **of)
     with pytest.raises(ValueError, match="value is float32"):
-        stats.non_inferiority(
-            table.assign(value=[np.float32(v) for v in table["value"]]).astype({"value": object}), **of
-        )
+        boxed = pd.Series([np.float32(v) for v in table["value"]], dtype=object)
+        stats.non_inferiority(table.assign(value=boxed), **of)
 
 
 def test_scores_far_from_0_keep_their_ties() -> None:
