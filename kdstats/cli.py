@@ -47,7 +47,7 @@ AllowMixed = Annotated[bool, typer.Option("--allow-mixed", help="Compare replica
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 
 # Exit codes
-INVALID, USER_ERROR, INTERRUPTED = 1, 2, 130
+INVALID, USER_ERROR, NOT_MET, INTERRUPTED = 1, 2, 3, 130
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -300,6 +300,69 @@ def validate(
     failed = validation.validate(out, cells=cell, protocols=protocols, fast=fast, workers=workers, say=say(quiet=False))
     if failed:
         stop(f"{len(failed)} cells are not what they should be: {', '.join(failed)}", INVALID)
+
+
+@app.command()
+@guarded
+def audit(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[AUDIT.yaml]", help="The options below as a file; not both.")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Predictions, a replicate's folder, or CHECKPOINT:ARCHITECTURE.")
+    ] = None,
+    student: Annotated[list[str] | None, typer.Option(metavar="FILE", help="The same; several are seeds.")] = None,
+    control: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="A network in the student's place without this teacher.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(metavar="FILE", help="The true labels.")] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE|DIR", help="Dataset, .npz or image folder, for checkpoints.")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Of an image folder: pixels, after the crop.")] = None,
+    groups: Annotated[list[str] | None, typer.Option(metavar="FILE[:COLUMN]", help="Groups of examples.")] = None,
+    margin: Annotated[str | None, typer.Option(metavar="0.5pp", help="Of accuracy against the teacher.")] = None,
+    control_kind: Annotated[
+        Literal["plain", "kd-other"], typer.Option(help="Controls of labels alone, or of another teacher.")
+    ] = "plain",
+    controls_exchangeable: Annotated[
+        bool,
+        typer.Option("--controls-exchangeable", help="The controls share the student's recipe but for the teacher."),
+    ] = False,
+    primary: Annotated[str, typer.Option(help="The measure that then gets a rank p-value.")] = "negative_transfer",
+    paired: Annotated[bool, typer.Option("--paired", help="Student i and control i share their seed.")] = False,
+    level: Annotated[float, typer.Option(min=0.0001, max=0.4999, help="Of verdicts.")] = 0.05,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sample on which many classes are ranked.")] = 0,
+    require: Annotated[list[str] | None, typer.Option(metavar="EXPRESSION", help="Must hold, or exit code 3.")] = None,
+    fail_if: Annotated[
+        list[str] | None, typer.Option("--fail-if", metavar="EXPRESSION", help="Must not hold, or exit code 3.")
+    ] = None,
+    form: Annotated[Literal["text", "json", "github"], typer.Option("--format", help="What is printed.")] = "text",
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write tables, figures and a page there.")] = None,
+    data_dir: DataDir = None,
+    device: DeviceName = "auto",
+) -> None:
+    """Audit networks that exist: what did the student inherit, and is it as good as its teacher and controls?"""
+    from kdstats import auditfile
+
+    given = {
+        "teacher": teacher, "students": student, "controls": control, "labels": labels, "data": data,
+        "image_size": image_size, "groups": groups, "margin": margin, "control_kind": control_kind,
+        "controls_exchangeable": controls_exchangeable, "primary": primary, "paired": paired, "level": level,
+        "seed": seed, "require": require, "fail_if": fail_if,
+    }  # fmt: skip
+    done = auditfile.perform(auditfile.asked(file, given), data_dir, device)
+    if out is not None:
+        from kdstats.reporting import audits, write_files
+
+        write_files(audits.files(done.audit, done.outcomes), out)
+    for line in auditfile.printed(done, form):
+        print(line)
+    if out is not None and form == "text":
+        print(f"report: {out / 'index.html'}")
+    if done.failed:
+        lines = "\n".join(f"failed: {outcome.expression}: {outcome.reason}" for outcome in done.failed)
+        stop(lines, NOT_MET)
 
 
 @app.command()

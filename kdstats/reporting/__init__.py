@@ -1,26 +1,35 @@
 """The tidy tables of a run, as tables for a paper, figures and one HTML page."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from kdstats.errors import UserError
 from kdstats.reporting.results import Results
 
-__all__ = ["Results", "write_report"]
+__all__ = ["Results", "write_files", "write_report"]
 
 MARK = '<meta name="generator" content="kdstats">'
 PARTS = ("index.html", "tables", "figures")  # the page first: it tells the next report that the rest is ours
 
 
 def write_report(results: Results, directory: Path) -> Path:
-    """Write index.html, tables/ and figures/; the same results give the same bytes.
+    """Write a run's index.html, tables/ and figures/; the same results give the same bytes. As ``write_files``."""
+    from kdstats.reporting.page import files
+
+    _refuse_foreign(directory.absolute())
+    return write_files(files(results.tidy()), directory)
+
+
+def write_files(content: Mapping[str, bytes], directory: Path) -> Path:
+    """Write the files of a report: index.html, tables/ and figures/.
 
     The report is built beside its place and then moved there, so that no half of one is left. Files of other names in
     the directory stay as they are.
 
     Parameters
     ----------
-    results : what to report
+    content : bytes by path, as ``page.files`` and ``audits.files`` make them
     directory : the report's own; made where it does not exist
 
     Returns
@@ -32,12 +41,9 @@ def write_report(results: Results, directory: Path) -> Path:
     UserError
         Where the directory has tables, figures or an index.html that are not a report of ours, or cannot be written.
     """
-    from kdstats.reporting.page import files
-
     directory = directory.absolute()
     beside = directory.with_name(f".{directory.name}.part")
     _refuse_foreign(directory)
-    content = files(results.tidy())
     try:
         shutil.rmtree(beside, ignore_errors=True)
         for name, data in content.items():

@@ -1,0 +1,277 @@
+"""What an audit is asked: the options of the command or an audit.yaml, which hold the same."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from kdstats.catalog import DATASETS, Block
+from kdstats.documents import not_allowed, read_document, validated
+from kdstats.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from kdstats.auditing import Audit
+    from kdstats.gate import Outcome
+
+Points = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+
+
+class AuditFile(Block):
+    """teacher, student and controls are files of predictions, replicate folders, or CHECKPOINT:ARCHITECTURE."""
+
+    teacher: str
+    student: str | None = None
+    students: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
+    labels: str | None = None
+    data: str | None = None
+    image_size: Annotated[int, Field(ge=1)] | None = None
+    groups: tuple[str, ...] = ()
+    margin: Points | str | None = None
+    control_kind: Literal["plain", "kd-other"] = "plain"
+    controls_exchangeable: bool = False
+    primary: str = "negative_transfer"
+    paired: bool = False
+    level: Annotated[float, Field(gt=0, lt=0.5, allow_inf_nan=False)] = 0.05
+    seed: Annotated[int, Field(ge=0)] = 0
+    require: tuple[str, ...] = ()
+    fail_if: tuple[str, ...] = ()
+
+    @field_validator("margin")
+    @classmethod
+    def _share(cls, margin: float | str | None) -> float | None:
+        return parse_share(margin) if isinstance(margin, str) else margin
+
+    @property
+    def all_students(self) -> tuple[str, ...]:
+        return (*([self.student] if self.student else []), *self.students)
+
+
+def parse_share(text: str) -> float:
+    """A share of the examples: ``0.5pp`` and ``0.5%`` are .005, as ``0.005`` is.
+
+    Examples
+    --------
+    >>> parse_share("0.5pp"), parse_share("1%"), parse_share("0.02")
+    (0.005, 0.01, 0.02)
+    """
+    for unit, factor in (("pp", 100), ("%", 100), ("", 1)):
+        number = text.strip().removesuffix(unit).strip() if text.strip().endswith(unit) else None
+        try:
+            value = float(number) / factor if number is not None else None
+        except ValueError:
+            continue
+        if value is not None and 0 < value < 1:
+            return value
+    raise ValueError(f"{text!r} is no margin: write points such as 0.5pp, or a share such as 0.005")
+
+
+def read_audit(path: Path) -> AuditFile:
+    """Read an audit.yaml; the files that it names are relative to it.
+
+    Raises
+    ------
+    UserError
+        One line a mistake: file, line, key, what would be right.
+    """
+    document = read_document(path)
+    asked = validated(AuditFile, document)
+    if not asked.all_students:
+        raise UserError(f"{document.file}: names no student; student: FILE, or students: [FILE, …]")
+    here = path.parent
+
+    def placed(source: str) -> str:
+        return source if Path(source).is_absolute() else str(here / source)
+
+    data = asked.data if asked.data is None or asked.data in DATASETS else placed(asked.data)
+    return asked.model_copy(
+        update={
+            "teacher": placed(asked.teacher),
+            "student": placed(asked.student) if asked.student else None,
+            "students": tuple(map(placed, asked.students)),
+            "controls": tuple(map(placed, asked.controls)),
+            "labels": placed(asked.labels) if asked.labels else None,
+            "groups": tuple(map(placed, asked.groups)),
+            "data": data,
+        }
+    )
+
+
+def asked(file: Path | None, options: Mapping[str, Any]) -> AuditFile:
+    """What the command line asks: a file, or options.
+
+    Raises
+    ------
+    UserError
+        Both, neither, or an option that is wrong.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    chosen = [name for name, value in given.items() if value != AuditFile.model_fields[name].default]
+    if file is not None:
+        if chosen:
+            raise UserError(f"{file}: says what is asked; leave out --{chosen[0].replace('_', '-')}, or write it there")
+        return read_audit(file)
+    if not (options.get("teacher") and options.get("students")):
+        raise UserError("an audit needs --teacher FILE and --student FILE, or a file: kdstats audit audit.yaml")
+    given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    try:
+        return AuditFile(**given)
+    except ValidationError as error:
+        lines = [
+            f"--{str(mistake['loc'][0]).replace('_', '-')}: {mistake['msg'].removeprefix('Value error, ')}"
+            for mistake in error.errors()
+        ]
+        raise UserError("\n".join(lines)) from None
+
+
+# Doing it --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Done:
+    """An audit with what its conditions came to."""
+
+    audit: "Audit"
+    outcomes: "tuple[Outcome, ...]"
+
+    @property
+    def failed(self) -> "list[Outcome]":
+        return [outcome for outcome in self.outcomes if not outcome.passed]
+
+
+def perform(asked: AuditFile, data_dir: Path | None = None, device: str = "auto") -> Done:
+    """Read everything, audit, and check every condition.
+
+    Raises
+    ------
+    UserError
+        Whatever has to change in files or options; nothing is written then.
+    """
+    from kdstats import predictions
+    from kdstats.auditing import MEASURES, audit
+    from kdstats.gate import check
+
+    if asked.primary not in MEASURES:
+        raise UserError(f"primary: {not_allowed(asked.primary, MEASURES)}")
+    teacher, students, controls = (
+        [one for source in sources for one in selected(source)]
+        for sources in ([asked.teacher], asked.all_students, asked.controls)
+    )
+    if len(teacher) > 1:
+        raise UserError(f"teacher: {asked.teacher} are {len(teacher)} networks; an audit has one teacher")
+    everyone = [*teacher, *students, *controls]
+    read = [predictions.read_predictions(source) for source in everyone]
+    k = 1 + len(students)
+    if asked.labels:
+        labels, ids = predictions.read_labels(asked.labels)
+    else:
+        labels, ids = _beside(everyone)
+    with_ids = ids if ids is not None else next((one.ids for one in read if one.ids is not None), None)
+    groups = {
+        name: values
+        for source in asked.groups
+        for name, values in predictions.read_groups(source, with_ids, len(labels)).items()
+    }
+    found = audit(
+        read[0],
+        read[1:k],
+        {"labels": labels} if ids is None else {"labels": labels, "ids": ids},
+        read[k:],
+        groups=groups,
+        margin=asked.margin if isinstance(asked.margin, float) else None,
+        control_kind=asked.control_kind,
+        controls_exchangeable=asked.controls_exchangeable,
+        primary=asked.primary,
+        paired=asked.paired,
+        level=asked.level,
+        seed=asked.seed,
+    )
+    outcomes = [check(text, found.measures) for text in asked.require]
+    outcomes += [check(text, found.measures, fail_if=True) for text in asked.fail_if]
+    return Done(found, tuple(outcomes))
+
+
+def selected(source: str) -> list[str]:
+    """The replicates of ``RUN:KIND,NAME=VALUE,…``; any other source as it is.
+
+    KIND is that of an arm, or teacher; NAME a parameter, ``teacher`` or ``seed``; != leaves out.
+
+    Raises
+    ------
+    UserError
+        No replicate is like that, with those that there are; a selection that is not understood.
+    """
+    run, _, text = source.rpartition(":")
+    if not run or not (Path(run) / "replicates").is_dir():
+        return [source]
+    kind, *settings = [part.strip() for part in text.split(",")]
+    wanted = []
+    for setting in settings:
+        match = re.fullmatch(r"(\w+)\s*(!?=)\s*(\S+)", setting)
+        if match is None:
+            raise UserError(f"{source}: {setting!r} is not understood; write such as kd,alpha=0.9,teacher=0,seed!=1")
+        wanted.append(match.groups())
+    there, found = [], []
+    for file in sorted((Path(run) / "replicates").glob("*/meta.json")):
+        meta = _meta(file)
+        has = meta["parameters"] | {"teacher": meta["teacher"], "seed": meta["seed"]}
+        there.append((meta["kind"], *(f"{name}={value}" for name, value in meta["parameters"].items())))
+        if meta["kind"] == kind and all(
+            name in has and (_same(has[name], value) == (sign == "=")) for name, sign, value in wanted
+        ):
+            order = (-1 if meta["teacher"] is None else meta["teacher"], -1 if meta["seed"] is None else meta["seed"])
+            found.append((order, str(file.parent)))
+    if not found:
+        kinds = sorted({" ".join(one) for one in there})
+        raise UserError(f"{source}: no replicate of {run} is like that; there are {'; '.join(kinds)}")
+    return [folder for _, folder in sorted(found)]
+
+
+def _meta(file: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads(file.read_text("utf-8"))
+        return {name: meta[name] for name in ("kind", "parameters", "teacher", "seed")}
+    except (OSError, ValueError, KeyError):
+        raise UserError(f"{file}: is damaged; `kdstats run PROTOCOL` trains what is damaged again") from None
+
+
+def _same(value: Any, text: str) -> bool:
+    try:
+        return float(value) == float(text)
+    except (TypeError, ValueError):
+        return str(value) == text
+
+
+def _beside(sources: list[str]) -> "tuple[NDArray[np.int64], NDArray[Any] | None]":
+    """Labels that lie beside the predictions of one of the networks."""
+    from kdstats.predictions import labels_beside
+
+    for source in sources:
+        if (found := labels_beside(source)) is not None:
+            return found
+    raise UserError(
+        "no labels: give --labels FILE, or --data NAME, or predictions that hold the true labels beside them"
+    )
+
+
+def printed(done: Done, form: Literal["text", "json", "github"]) -> Iterator[str]:
+    """The lines that the command prints: sentences, the whole result, or a summary in Markdown."""
+    if form == "json":
+        gate = [vars(outcome) for outcome in done.outcomes]
+        yield json.dumps(done.audit.to_json() | {"gate": gate}, indent=1, ensure_ascii=False, allow_nan=False)
+        return
+    if form == "github":
+        from kdstats.reporting.audits import github
+
+        yield github(done.audit, done.outcomes)
+        return
+    yield from done.audit.verdicts["sentence"]
+    for outcome in done.outcomes:
+        yield f"{'passed' if outcome.passed else 'failed'}: {outcome.expression}: {outcome.reason}"

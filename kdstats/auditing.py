@@ -1,0 +1,1090 @@
+"""Networks that exist already: what a student has of its teacher, and how that compares with controls.
+
+Every number of a network is a mean of values, one an example (of ratios and products of means: of their linearisation),
+so one calculation gives every interval: of one network over new examples, of several over new networks and examples, of
+students against controls with the spread that networks have among themselves (``kdstats.stats.two_groups``).
+
+Two scopes, and each row says which: *this network* is about the files given, on new examples of the same kind;
+*networks like these* also about new networks made the same way. Against controls it is always the second where it can
+be: a student differs from any control as one control differs from another, and an interval that forgets this finds
+inherited errors in networks that never saw a teacher.
+"""
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+import kdstats
+from kdstats import metrics, stats
+from kdstats.errors import UserError
+from kdstats.metrics import Observed, UndefinedMetric
+from kdstats.predictions import Predictions, aligned, read_labels, read_predictions
+
+Values = NDArray[np.float64]
+ControlKind = Literal["plain", "kd-other"]
+
+THIS = "this network, new examples"
+BOTH = "these networks, new examples"
+LIKE = "networks like these, new examples"
+RANKED = 2000  # examples on which the order of more than MANY_CLASSES classes is compared
+MANY_CLASSES = 100
+FEWEST = 10  # examples from which a class, group or confusion gets an interval
+NO_CONTROLS = "there are no controls: what networks share that never met is unknown"
+
+# What is measured ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A network beside its teacher; ``ranks`` are its rank disagreements on a sample."""
+
+    teacher: Observed
+    network: Observed
+    labels: NDArray[np.int64]
+    n_classes: int
+    ranks: Values | None = None
+
+    @property
+    def agrees(self) -> NDArray[np.bool_]:
+        return self.network.classes == self.teacher.classes
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of one network: values of which it is the mean, or a float where it is none.
+
+    Attributes
+    ----------
+    against : "teacher", or "labels": then the teacher has it too, and the student's difference from it is told
+    """
+
+    label: str
+    question: Literal["fidelity", "transfer", "flips", "accuracy", "calibration"]
+    of: Callable[[Pair], Values | float]
+    against: Literal["teacher", "labels"] = "teacher"
+
+
+def _outputs(name: str, part: Literal["network", "teacher"] = "network") -> Callable[[Pair], Values]:
+    def values(pair: Pair) -> Values:
+        found = getattr(pair.network, name)
+        if found is None:
+            raise UndefinedMetric("needs probabilities, and there are predicted labels alone")
+        if not np.isfinite(found).all():
+            row = int(np.argmin(np.isfinite(found)))
+            raise UndefinedMetric(
+                f"is infinite: at row {row} a probability is 0 that would have to be more; give logits"
+            )
+        return np.asarray(found)
+
+    return values
+
+
+def _positive(pair: Pair) -> Values:
+    return _where(pair.teacher.right, pair.agrees, "right")
+
+
+def _negative(pair: Pair) -> Values:
+    return _where(~pair.teacher.right, pair.agrees, "wrong")
+
+
+def _where(there: NDArray[np.bool_], agrees: NDArray[np.bool_], teacher_is: str) -> Values:
+    if not there.any():
+        raise UndefinedMetric(f"the teacher is {teacher_is} on none of the {len(there)} examples")
+    share = agrees[there].mean()
+    return share + there * (agrees - share) * (len(there) / there.sum())
+
+
+def _capa(pair: Pair) -> Values:
+    overlap, p_student = _outputs("overlap")(pair), _outputs("p_label")(pair)
+    assert pair.teacher.p_label is not None
+    return metrics.capa_examples(overlap, pair.teacher.p_label, p_student, pair.n_classes)
+
+
+def _class_wise(pair: Pair) -> float:
+    if pair.network.class_wise_error is None:
+        raise UndefinedMetric("needs probabilities, and there are predicted labels alone")
+    return pair.network.class_wise_error
+
+
+def _ranks(pair: Pair) -> Values:
+    if pair.ranks is None:
+        raise UndefinedMetric("needs probabilities, and there are predicted labels alone")
+    return pair.ranks
+
+
+MEASURES: dict[str, Measure] = {
+    "agreement": Measure("Agreement", "fidelity", lambda p: p.agrees.astype(np.float64)),
+    "agreement_given_class": Measure(
+        "Agreement beyond independent answers given the class", "fidelity",
+        lambda p: metrics.agreement_given_class_examples(p.teacher.classes, p.network.classes, p.labels, p.n_classes),
+    ),
+    "error_consistency": Measure(
+        "Error consistency κ", "fidelity",
+        lambda p: metrics.error_consistency_examples(p.teacher.right, p.network.right),
+    ),
+    "copy_probability": Measure(
+        "Copy probability", "fidelity", lambda p: metrics.copy_probability_examples(p.teacher.right, p.network.right)
+    ),
+    "capa": Measure("CAPA κp", "fidelity", _capa),
+    "fidelity_kl": Measure("KL from teacher", "fidelity", _outputs("kl")),
+    "js_divergence": Measure("JS divergence", "fidelity", _outputs("js")),
+    "activation_distance": Measure("Activation distance", "fidelity", _outputs("distance")),
+    "rank_disagreement": Measure("Rank disagreement", "fidelity", _ranks),
+    "positive_transfer": Measure("Agreement where the teacher is right, A⁺", "transfer", _positive),
+    "negative_transfer": Measure("Agreement where the teacher is wrong, A⁻", "transfer", _negative),
+    "negative_flip_rate": Measure(
+        "Harmful flips", "flips", lambda p: (p.teacher.right & ~p.network.right).astype(np.float64)
+    ),
+    "positive_flip_rate": Measure(
+        "Beneficial flips", "flips", lambda p: (~p.teacher.right & p.network.right).astype(np.float64)
+    ),
+    "relative_negative_flip_rate": Measure(
+        "Harmful flips, 1 under independence", "flips",
+        lambda p: metrics.relative_flip_examples(p.teacher.right, p.network.right),
+    ),
+    "accuracy": Measure("Accuracy", "accuracy", lambda p: p.network.right.astype(np.float64), "labels"),
+    "cross_entropy": Measure("Cross-entropy", "calibration", _outputs("cross_entropy"), "labels"),
+    "brier_score": Measure("Brier score", "calibration", _outputs("brier"), "labels"),
+    "expected_calibration_error": Measure(
+        "Calibration error (ECE)", "calibration",
+        lambda p: metrics.calibration_error_examples(_outputs("confidence")(p), p.network.right), "labels",
+    ),
+    "class_wise_calibration_error": Measure("Class-wise calibration error", "calibration", _class_wise, "labels"),
+}  # fmt: skip
+ASYMMETRIES: tuple[Literal["headroom", "raw", "log_odds"], ...] = ("headroom", "raw", "log_odds")
+PRIMARY = "negative_transfer"  # what a declared rank test is about, unless the caller says otherwise
+
+# What comes out --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What an audit found, as tidy tables.
+
+    Attributes
+    ----------
+    networks : name, role (teacher, student, control), source, kind of outputs and how it was told, accuracy
+    scores : network, role, measure, value, note: the numbers of each network
+    measures : measure, estimator, label, question, scope, estimate, ci_low, ci_high, ci_level, p_value, n, position,
+        controls_low, controls_high, note. Of several students the mean. Estimators: *value*; *difference* from the
+        teacher; *excess* over the mean of the controls; *share* of what the controls leave to copy or to gain; of the
+        asymmetry *headroom*, *raw*, *log_odds*, *matched*
+    verdicts : question, verdict, sentence
+    transfers : student, control, n_correct, n_wrong, repaired, broken, infected, cured, net_repaired, net_infected;
+        also "mean of controls", and "a control in its place", which no teacher has influenced
+    flips : student, harmful, beneficial, neutral (both wrong, differently), same, n, mcnemar_exact, mcnemar_mid_p
+    where : by, level, measure, estimator, n, estimate, ci_low, ci_high, ci_level, p_value, p_adjusted, note; intervals
+        hold at once for all levels of one ``by`` and measure
+    confusions : label, predicted, teacher_errors, student_same, controls_same, excess, ci_low, ci_high, ci_level, note
+    inherited : rank, student, row, id, label, predicted, controls_same, n_controls, n_expected, all_agree, note
+    calibration : network, role, bin, low, high, n, confidence, accuracy
+    settings, provenance : what was asked; versions and checksums
+    images : (rows of ``inherited``, …) where they are at hand
+    """
+
+    networks: pd.DataFrame
+    scores: pd.DataFrame
+    measures: pd.DataFrame
+    verdicts: pd.DataFrame
+    transfers: pd.DataFrame
+    flips: pd.DataFrame
+    where: pd.DataFrame
+    confusions: pd.DataFrame
+    inherited: pd.DataFrame
+    calibration: pd.DataFrame
+    settings: Mapping[str, Any]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    images: NDArray[np.uint8] | None = None
+
+    @property
+    def verdict(self) -> str:
+        """The sentences of all verdicts."""
+        return " ".join(self.verdicts["sentence"])
+
+    def to_html(self) -> str:
+        """The page, complete in itself."""
+        from kdstats.reporting.audits import files
+
+        return files(self)["index.html"].decode()
+
+    def to_json(self) -> dict[str, Any]:
+        """All tables as lists of rows; what does not exist is None."""
+        return {
+            "settings": dict(self.settings),
+            "provenance": dict(self.provenance),
+            **{name: _records(getattr(self, name)) for name in TABLES},
+        }
+
+
+TABLES = (
+    "verdicts", "measures", "networks", "scores", "transfers", "flips", "where", "confusions", "inherited",
+    "calibration",
+)  # fmt: skip
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    def plain(value: Any) -> Any:
+        value = value.item() if isinstance(value, np.generic) else value
+        if isinstance(value, float) and not np.isfinite(value):
+            return None if np.isnan(value) else ("inf" if value > 0 else "-inf")
+        return value
+
+    return [{str(key): plain(value) for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def audit(
+    teacher: Any,
+    student: Any,
+    labels: Any,
+    controls: Sequence[Any] = (),
+    *,
+    groups: Mapping[str, ArrayLike] | None = None,
+    margin: float | None = None,
+    control_kind: ControlKind = "plain",
+    controls_exchangeable: bool = False,
+    primary: str = PRIMARY,
+    paired: bool = False,
+    level: float = 0.05,
+    seed: int = 0,
+    images: NDArray[np.uint8] | None = None,
+) -> Audit:
+    """Compare a student with its teacher, and with controls that never met that teacher.
+
+    Parameters
+    ----------
+    teacher : array (N, C) of logits or probabilities, array (N,) of predicted labels, a file, or `Predictions`
+    student : the same; or a list of them, several students of the teacher
+    labels : (N,) integers, or a file
+    controls : networks in the student's place without this teacher: trained on labels alone, or (``control_kind``
+        "kd-other") distilled from another teacher of the same recipe
+    groups : name -> (N,) values; numbers and tests for each
+    margin : of equivalence and non-inferiority of accuracy to the teacher, as a share (.005 is half a point)
+    controls_exchangeable : the caller declares that the controls follow the student's recipe in everything but the
+        teacher; then the primary measure gets a rank p-value
+    primary : the measure that gets it
+    paired : student i and control i share their seed
+    level : of verdicts; intervals hold at 1 − level
+    seed : of the sample of examples on which the order of many classes is compared
+    images : (N, H, W) or (N, C, H, W) uint8, to show inherited errors
+
+    Returns
+    -------
+    Audit
+
+    Raises
+    ------
+    UserError
+        Whatever in the input has to change, with file and row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> labels = np.array([0, 1, 0, 1, 0, 1])
+    >>> teacher, student = np.array([0, 1, 1, 0, 0, 1]), np.array([0, 1, 1, 1, 0, 0])
+    >>> found = audit(teacher, student, labels)
+    >>> found.flips[["harmful", "beneficial", "neutral", "same"]].values.tolist()
+    [[1, 1, 0, 4]]
+    """
+    asked = _settings(margin, control_kind, controls_exchangeable, primary, paired, level, seed)
+    several = isinstance(student, list | tuple) and not isinstance(student, str)
+    of_student = list(student) if several and not _is_rows(student) else [student]
+    read = [read_predictions(teacher, "teacher" if _is_array(teacher) else None)]
+    read += [_named(one, "student", i, len(of_student)) for i, one in enumerate(of_student)]
+    read += [_named(one, "control", i, len(controls)) for i, one in enumerate(controls)]
+    _refuse_twins(read)
+    widths = {one.name: one.values.shape[1] for one in read if one.values is not None}
+    y, ids = read_labels(labels, max(widths.values()) if widths else None)
+    y, read = aligned(y, ids, read)
+    n_classes = max([*widths.values(), int(y.max()) + 1, *(int(one.classes.max()) + 1 for one in read)])
+    roles = ["teacher", *["student"] * len(of_student), *["control"] * len(controls)]
+    if paired and len(of_student) != len(controls):
+        raise UserError(
+            f"paired: there are {len(of_student)} students and {len(controls)} controls; each student needs the control"
+            " of its seed"
+        )
+    of_teacher, others = metrics.observe(y, _source(read[0]), [_source(one) for one in read[1:]], max(n_classes, 2))
+    ranked = _ranked(read, y, seed)
+    pairs = [Pair(of_teacher, one, y, n_classes, ranks) for one, ranks in zip(others, ranked, strict=True)]
+    students, those = pairs[: len(of_student)], pairs[len(of_student) :]
+    names = [one.name for one in read]
+    found_ids = next((one.ids for one in read if one.ids is not None), ids)
+    itself = Pair(of_teacher, of_teacher, y, n_classes)
+    measures = _measures(itself, students, those, asked)
+    inherited = _inherited(students, those, names[1 : 1 + len(students)], found_ids)
+    shown = None
+    if images is not None:
+        if len(images) != len(y):
+            raise UserError(f"images: there are {len(images)}, and {len(y)} labels")
+        shown = images[inherited["row"].to_numpy(np.int64)]
+    return Audit(
+        networks=_networks(read, roles, [of_teacher, *others]),
+        scores=_scores([itself, *pairs], names, roles),
+        measures=measures,
+        verdicts=_verdicts(measures, students, those, asked),
+        transfers=_transfers(students, those, names),
+        flips=_flips(students, names[1:]),
+        where=_where_table(students, those, _levels(of_teacher, those, y, groups), level),
+        confusions=_confusions(students, those, level),
+        inherited=inherited,
+        calibration=_calibration([of_teacher, *others], names, roles),
+        settings=asked | {"n": len(y), "classes": n_classes, "students": len(students), "controls": len(those)},
+        provenance={
+            "kdstats": kdstats.__version__, "numpy": np.__version__, "python": platform.python_version(),
+        },
+        images=shown,
+    )  # fmt: skip
+
+
+def _settings(
+    margin: float | None, control_kind: str, exchangeable: bool, primary: str, paired: bool, level: float, seed: int
+) -> dict[str, Any]:
+    if control_kind not in ("plain", "kd-other"):
+        raise UserError(f"control_kind is {control_kind!r}: it is plain or kd-other")
+    if margin is not None and not (np.isfinite(margin) and 0 < margin < 1):
+        raise UserError(f"margin is {margin:g}: a share of the examples, above 0 and below 1; 0.005 is half a point")
+    if not 0 < level < 0.5:
+        raise UserError(f"level is {level:g}: it lies above 0 and below .5")
+    if primary not in MEASURES:
+        raise UserError(f"primary is {primary!r}: it is one of {', '.join(MEASURES)}")
+    return {
+        "margin": margin, "control_kind": control_kind, "controls_exchangeable": exchangeable, "primary": primary,
+        "paired": paired, "level": level, "seed": seed,
+    }  # fmt: skip
+
+
+def _is_array(value: Any) -> bool:
+    return not isinstance(value, str | Predictions) and not hasattr(value, "__fspath__")
+
+
+def _is_rows(value: Sequence[Any]) -> bool:
+    """Whether a list is one network's outputs, row by row, and not a list of networks."""
+    first = value[0] if len(value) else ""
+    if isinstance(first, list | tuple):
+        first = first[0] if len(first) else ""
+    return np.isscalar(first) and not isinstance(first, str)
+
+
+def _named(one: Any, role: str, i: int, count: int) -> Predictions:
+    return read_predictions(one, (f"{role} {i + 1}" if count > 1 else role) if _is_array(one) else None)
+
+
+def _refuse_twins(read: Sequence[Predictions]) -> None:
+    """A file that is there twice is no further control."""
+    sources: dict[str, int] = {}
+    for i, one in enumerate(read[1:], 1):
+        if one.source and one.source in sources:
+            raise UserError(f"{one.source}: is given twice; a copy of a network is no other network")
+        sources[one.source] = i
+
+
+def _source(one: Predictions) -> metrics.Source:
+    return metrics.Source(one.kind, one.classes, None if one.values is None else one.block)
+
+
+def _ranked(read: Sequence[Predictions], y: NDArray[np.int64], seed: int) -> list[Values | None]:
+    """Rank disagreement with the teacher of every other network; of many classes on a sample, the same for all."""
+    teacher = read[0]
+    if teacher.values is None:
+        return [None] * (len(read) - 1)
+    n, classes = len(y), teacher.values.shape[1]
+    rows = np.arange(n)
+    if classes > MANY_CLASSES and n > RANKED:
+        rows = np.sort(np.random.default_rng(seed).choice(n, RANKED, replace=False))
+    t = _rows(teacher, rows)
+    return [
+        None
+        if one.values is None
+        else np.asarray(metrics.rank_disagreement(t, _rows(one, rows), per_example=True), np.float64)
+        for one in read[1:]
+    ]
+
+
+def _rows(one: Predictions, rows: NDArray[np.intp]) -> NDArray[Any]:
+    assert one.values is not None
+    return one.values[rows if one.order is None else one.order[rows]]
+
+
+# Numbers with intervals ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """An estimate with its interval; p only where it may be used."""
+
+    estimate: float
+    low: float = np.nan
+    high: float = np.nan
+    p_value: float = np.nan
+    note: str = ""
+
+
+def _mean(rows: Values, level: float) -> _Numbers:
+    """Of one network over new examples, or of several over new networks and examples."""
+    if len(rows) > 1:
+        of = stats.two_way(rows)
+        return _Numbers(float(of.estimate), *_interval(of, level))
+    values = rows[0]
+    of = stats.TwoWay(
+        float(values.mean()), 0.0, float(values.var(ddof=1)) / len(values), 0.0, np.inf, len(values) - 1.0, 1.0
+    )
+    return _Numbers(float(of.estimate), *_interval(of, level))
+
+
+def _interval(of: stats.TwoWay, level: float) -> tuple[float, float, float, str]:
+    if not of.variance > 0:
+        return np.nan, np.nan, np.nan, "nothing varies, so there is no interval"
+    low, high = of.confidence_interval(1 - level)
+    return float(low), float(high), np.nan, ""
+
+
+def _against(students: Values, controls: Values, asked: Mapping[str, Any], wider: float = 1.0) -> _Numbers:
+    """Students minus controls; a p-value only where several students stand against several controls.
+
+    ``wider`` is by how much the variance of a single student may exceed that which the controls show.
+    """
+    if asked["paired"] and len(students) > 1:
+        of = stats.two_way(students - controls)
+    else:
+        of = stats.two_groups(students, controls)
+        if len(students) == 1:
+            of = replace(of, ms_rep=of.ms_rep * wider, ms_res=of.ms_res * wider)
+    low, high, _, note = _interval(of, asked["level"])
+    several = len(students) > 1 and len(controls) > 1 and not note
+    return _Numbers(float(of.estimate), low, high, float(of.p_value()) if several else np.nan, note)
+
+
+def _measures(
+    teacher: Pair, students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[str, Any]
+) -> pd.DataFrame:
+    rows = [
+        row
+        for name, measure in MEASURES.items()
+        for row in _of_measure(name, measure, teacher, students, controls, asked)
+    ]
+    rows += _gains(students, controls, asked)
+    rows += _asymmetries(students, controls, asked)
+    columns = (
+        "measure", "estimator", "label", "question", "scope", "estimate", "ci_low", "ci_high", "ci_level", "p_value",
+        "n", "position", "controls_low", "controls_high", "note",
+    )  # fmt: skip
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def _of_measure(
+    name: str, measure: Measure, teacher: Pair, students: Sequence[Pair], controls: Sequence[Pair],
+    asked: Mapping[str, Any],
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    level = asked["level"]
+    scope = THIS if len(students) == 1 else LIKE
+    try:
+        mine = _stack(measure, students)
+    except UndefinedMetric as reason:
+        estimators = ["value", *["difference"] * (measure.against == "labels"), "excess"]
+        for estimator in (*estimators, *["share"] * (name == "copy_probability")):
+            missing = _Numbers(np.nan, note=str(reason))
+            yield _row(name, estimator, measure.label, measure.question, scope, missing, level, 0)
+        return
+    n = mine.shape[1]
+    sampled = f"on {n} examples drawn with seed {asked['seed']}" if 1 < n < len(teacher.labels) else ""
+    value = _mean(mine, level) if n > 1 else _Numbers(float(mine.mean()), note="no mean over examples: no interval")
+    yield _row(name, "value", measure.label, measure.question, scope, value, level, n, note=sampled)
+    if measure.against == "labels":
+        try:
+            its = _stack(measure, [teacher])
+            yield _row(
+                name, "difference", f"{measure.label}, student − teacher", measure.question, scope,
+                _difference(name, mine, its, students, teacher, level), level, n,
+            )  # fmt: skip
+        except UndefinedMetric as reason:
+            missing = _Numbers(np.nan, note=f"the teacher's {reason}")
+            yield _row(name, "difference", measure.label, measure.question, scope, missing, level, 0)
+    if not controls:
+        yield _row(
+            name, "excess", f"{measure.label}, student − controls", measure.question, scope,
+            _Numbers(np.nan, note=NO_CONTROLS), level, n,
+        )  # fmt: skip
+        return
+    try:
+        theirs = _stack(measure, controls)
+    except UndefinedMetric as reason:
+        missing = _Numbers(np.nan, note=f"a control's {reason}")
+        yield _row(name, "excess", f"{measure.label}, student − controls", measure.question, LIKE, missing, level, n)
+        return
+    over = _scope(students, controls)
+    if n == 1:
+        excess = _Numbers(float(mine.mean() - theirs.mean()), note="no mean over examples: no interval")
+    else:
+        excess = _against(mine, theirs, asked)
+    spread = theirs.mean(1)
+    place: dict[str, Any] = {"controls_low": float(spread.min()), "controls_high": float(spread.max()), "note": sampled}
+    if len(students) == 1:
+        place |= _position(
+            float(mine.mean()), spread, declared=asked["controls_exchangeable"] and name == asked["primary"]
+        )
+    yield _row(
+        name, "excess", f"{measure.label}, student − controls", measure.question, over, excess, level, n, **place
+    )
+    if name == "copy_probability":
+        yield _row(
+            name, "share", "Copied beyond the controls, (p_s − p_c) / (1 − p_c)", measure.question, over,
+            _share(mine, theirs, level), level, n,
+        )  # fmt: skip
+
+
+def _stack(measure: Measure, pairs: Sequence[Pair]) -> Values:
+    """Values (networks, N); (networks, 1) of a measure that is no mean over examples."""
+    return np.stack([np.atleast_1d(measure.of(pair)) for pair in pairs]).astype(np.float64)
+
+
+def _scope(students: Sequence[Pair], controls: Sequence[Pair]) -> str:
+    return BOTH if len(students) == len(controls) == 1 else LIKE
+
+
+def _row(
+    measure: str, estimator: str, label: str, question: str, scope: str, numbers: _Numbers, level: float, n: int,
+    **more: Any,
+) -> dict[str, Any]:  # fmt: skip
+    notes = "; ".join(filter(None, (numbers.note, more.pop("note", ""))))
+    p = more.pop("p_value", numbers.p_value)
+    return {
+        "measure": measure, "estimator": estimator, "label": label, "question": question, "scope": scope,
+        "estimate": numbers.estimate, "ci_low": numbers.low, "ci_high": numbers.high, "ci_level": 1 - level,
+        "p_value": p, "n": n, "position": "", "controls_low": np.nan, "controls_high": np.nan, **more, "note": notes,
+    }  # fmt: skip
+
+
+def _position(score: float, others: Values, declared: bool) -> dict[str, Any]:
+    """Where a student stands among its controls, 1 the largest; with the rank's p where that was declared beforehand.
+
+    Taking each network's score in turn against the mean of the others orders them as the scores do.
+    """
+    m = len(others)
+    above, tied = int((others > score).sum()), int((others == score).sum())
+    rank = f"{above + 1}" if not tied else f"{above + 1}–{above + 1 + tied}"
+    found: dict[str, Any] = {"position": f"{rank} of {m + 1}"}
+    if declared:
+        found["p_value"] = (1 + above + tied) / (m + 1)
+        found["note"] = f"p: rank among {m + 1}, one-sided (larger), at least {1 / (m + 1):.3g}"
+    return found
+
+
+def _difference(
+    name: str, mine: Values, its: Values, students: Sequence[Pair], teacher: Pair, level: float
+) -> _Numbers:
+    """Student minus teacher. Accuracy of one student: Tango's interval and McNemar's exact p, of these two networks."""
+    if name == "accuracy" and len(students) == 1:
+        x, y = students[0].network.right, teacher.network.right
+        low, high = stats.risk_difference(x, y).confidence_interval(1 - level)
+        p = float(stats.mcnemar(x, y).p_value)
+        return _Numbers(float(x.mean() - y.mean()), float(low), float(high), p, "p: McNemar, exact; interval: Tango")
+    if mine.shape[1] == 1:
+        return _Numbers(float(mine.mean() - its.mean()), note="no mean over examples: no interval")
+    return _mean(mine - its, level)
+
+
+def _share(mine: Values, theirs: Values, level: float) -> _Numbers:
+    try:
+        estimate, low, high = stats.share_of_room(mine, theirs, level=1 - level)
+    except ValueError as reason:
+        return _Numbers(np.nan, note=str(reason))
+    if np.isnan(low) or np.isnan(high):
+        return _Numbers(estimate, note="nothing varies, so there is no interval")
+    return _Numbers(estimate, low, high)
+
+
+def _gains(students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """g⁺ and g⁻: the share of what the controls left to gain in agreement, where the teacher is right and wrong."""
+    for name, sign in (("positive_transfer", "⁺"), ("negative_transfer", "⁻")):
+        label = f"g{sign}: gain in A{sign} as a share of what the controls left"
+        n = len(students[0].labels)
+        numbers = _Numbers(np.nan, note=NO_CONTROLS)
+        if controls:
+            try:
+                mine, theirs = _stack(MEASURES[name], students), _stack(MEASURES[name], controls)
+                if mine.mean() < theirs.mean():
+                    raise UndefinedMetric("the student agrees less than the controls: a loss is no share of a gain")
+                numbers = _share(mine, theirs, asked["level"])
+            except UndefinedMetric as reason:
+                numbers = _Numbers(np.nan, note=str(reason))
+        yield _row(name, "share", label, "transfer", _scope(students, controls), numbers, asked["level"], n)
+
+
+def _asymmetries(
+    students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    n = len(students[0].labels)
+    another = asked["control_kind"] == "kd-other"
+    for estimator in ASYMMETRIES:
+        place: dict[str, Any] = {"note": metrics.caution(estimator, another)}
+        numbers = _Numbers(np.nan, note=NO_CONTROLS)
+        if controls:
+            try:
+                mine, theirs = (
+                    np.stack([metrics.asymmetry_examples(p.teacher.right, p.agrees, estimator) for p in side])
+                    for side in (students, controls)
+                )
+                wider = _mixture(students, controls) if another and estimator != "raw" else 1.0
+                numbers = _against(mine, theirs, asked, wider=wider)
+                if len(students) == 1:
+                    place |= _position(float(mine.mean()), theirs.mean(1), declared=False)
+            except UndefinedMetric as reason:
+                numbers = _Numbers(np.nan, note=str(reason))
+        yield _row(
+            "asymmetry", estimator, f"Asymmetry, {estimator.replace('_', '-')}", "transfer",
+            _scope(students, controls), numbers, asked["level"], n, **place,
+        )  # fmt: skip
+    yield _row(
+        "asymmetry", "matched", "Asymmetry, matched for difficulty", "transfer", BOTH,
+        _matched(students, controls, asked["level"]), asked["level"], n, note=metrics.caution("matched", another),
+    )  # fmt: skip
+
+
+def _mixture(students: Sequence[Pair], controls: Sequence[Pair]) -> float:
+    """Variance of log disagreements of a student over that of controls of another teacher, under the copy model.
+
+    A student's disagreements are (1 − c) times its own base's: their log varies as the base does. A control's are a
+    mixture of its base's, weight 1 − c, and another teacher's, weight c: variance (1 − c)² + c² of the base's. c is
+    estimated by the copied share. Without this the interval of a single student covers .88 instead of .95 at c = .3
+    where accuracy varies by two points between networks.
+    """
+    measure = MEASURES["copy_probability"]
+    p, q = float(_stack(measure, students).mean()), float(_stack(measure, controls).mean())
+    c = min(max((p - q) / (1 - q), 0.0), 1.0)
+    return 1 / ((1 - c) ** 2 + c**2)
+
+
+def _matched(students: Sequence[Pair], controls: Sequence[Pair], level: float) -> _Numbers:
+    """Each control in turn is the comparison and the others make the strata; the interval is that over examples."""
+    if not controls:
+        return _Numbers(np.nan, note=NO_CONTROLS)
+    right = students[0].teacher.right
+    agree = np.stack([pair.agrees for pair in controls])
+    m = len(controls) - 1
+    try:
+        held = metrics.held_out_agreements(agree)
+        arms = np.stack([pair.agrees for pair in students])
+        each = np.repeat(arms, len(agree), axis=0)
+        against, strata = np.tile(agree, (len(arms), 1)), np.tile(held, (len(arms), 1))
+        rights = np.broadcast_to(right, each.shape)
+        counts = metrics.matched_counts(rights, each, against, strata, m)
+        mean = np.broadcast_to(counts.mean(0), counts.shape)
+        values = metrics.matched_influence(mean, rights, each, against, strata).mean(0)
+    except UndefinedMetric as reason:
+        return _Numbers(np.nan, note=str(reason))
+    return _mean(values[None], level)
+
+
+# Verdicts --------------------------------------------------------------------------------------------------------
+
+
+def _verdicts(
+    measures: pd.DataFrame, students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[str, Any]
+) -> pd.DataFrame:
+    made = [
+        _accuracy_verdict(students, asked),
+        _against_controls(
+            measures, "accuracy", "excess", controls, "Accuracy against the controls",
+            ("better", "worse", "not shown different"),
+            ("The student is more accurate than its controls", "The student is less accurate than its controls",
+             "No difference in accuracy from the controls is shown"), points=True,
+        ),
+        _errors_verdict(measures, controls, asked),
+        _asymmetry_verdict(measures, controls, asked),
+    ]  # fmt: skip
+    return pd.DataFrame(made, columns=["question", "verdict", "sentence"])
+
+
+def _accuracy_verdict(students: Sequence[Pair], asked: Mapping[str, Any]) -> dict[str, str]:
+    """Equivalent, non-inferior, inferior or inconclusive: the 1 − 2·level interval against the margin (TOST)."""
+    question, margin, level = "Accuracy against the teacher", asked["margin"], asked["level"]
+    teacher = students[0].teacher
+    if len(students) == 1:
+        low, high = stats.risk_difference(students[0].network.right, teacher.right).confidence_interval(1 - 2 * level)
+        estimate = students[0].network.right.mean() - teacher.right.mean()
+    else:
+        of = stats.two_way(np.stack([p.network.right.astype(float) - teacher.right for p in students]))
+        estimate = float(of.estimate)
+        low, high = of.confidence_interval(1 - 2 * level) if of.variance > 0 else (estimate, estimate)
+    numbers = f"{_points(estimate)} points [{_points(low)}, {_points(high)}] ({1 - 2 * level:.0%} interval)"
+    if margin is None:
+        sentence = (
+            f"The student's accuracy differs from its teacher's by {numbers}; no margin was declared, so nothing is"
+            " decided."
+        )
+        return {"question": question, "verdict": "no margin", "sentence": sentence}
+    at = f"{margin * 100:g} points"
+    verdict, words = "inconclusive", f"Whether the student's accuracy lies within {at} of its teacher's is not decided"
+    if high < -margin:
+        verdict, words = "inferior", f"The student is less accurate than its teacher by more than {at}"
+    elif low > -margin and high < margin:
+        verdict, words = "equivalent", f"The student's accuracy lies within {at} of its teacher's"
+    elif low > -margin:
+        verdict, words = "non-inferior", f"The student's accuracy is not below its teacher's by {at} or more"
+    return {"question": question, "verdict": verdict, "sentence": f"{words}: {numbers}."}
+
+
+def _points(share: float) -> str:
+    return f"{share * 100:+.2f}".replace("-", "−")
+
+
+def _against_controls(
+    measures: pd.DataFrame, measure: str, estimator: str, controls: Sequence[Pair], question: str,
+    verdicts: tuple[str, str, str], sentences: tuple[str, str, str], points: bool = False, caution: str = "",
+) -> dict[str, str]:  # fmt: skip
+    """Above, below, or neither, by an interval that counts how controls differ among themselves."""
+    if len(controls) < 2:
+        why = (
+            "no control is given" if not controls else "one control does not show how controls differ among themselves"
+        )
+        return {"question": question, "verdict": "not possible", "sentence": f"{question}: no verdict, since {why}."}
+    row = measures[(measures["measure"] == measure) & (measures["estimator"] == estimator)].iloc[0]
+    if pd.isna(row["ci_low"]):
+        return {"question": question, "verdict": "not measurable", "sentence": f"{question}: {row['note']}."}
+    i = 0 if row["ci_low"] > 0 else 1 if row["ci_high"] < 0 else 2
+    show = _points if points else lambda value: f"{value:+.3f}".replace("-", "−")
+    unit = " points" if points else ""
+    numbers = f"{show(row['estimate'])}{unit} [{show(row['ci_low'])}, {show(row['ci_high'])}]"
+    more = f" {caution}" if caution and i < 2 else ""
+    return {"question": question, "verdict": verdicts[i], "sentence": f"{sentences[i]}: {numbers}.{more}"}
+
+
+def _errors_verdict(measures: pd.DataFrame, controls: Sequence[Pair], asked: Mapping[str, Any]) -> dict[str, str]:
+    another = asked["control_kind"] == "kd-other"
+    caution = "" if another else "Its controls had no teacher: a change of accuracy alone can produce this."
+    return _against_controls(
+        measures, "negative_transfer", "excess", controls, "The teacher's errors",
+        ("more than controls", "fewer than controls", "not shown different"),
+        ("The student makes more of its teacher's errors than its controls do",
+         "The student makes fewer of its teacher's errors than its controls do",
+         "That the student makes more or fewer of its teacher's errors than its controls do is not shown"),
+        points=True, caution=caution,
+    )  # fmt: skip
+
+
+def _asymmetry_verdict(measures: pd.DataFrame, controls: Sequence[Pair], asked: Mapping[str, Any]) -> dict[str, str]:
+    question = "Errors against knowledge"
+    if controls and asked["control_kind"] != "kd-other":
+        sentence = (
+            f"{question}: no verdict against controls trained on labels alone, since accuracy alone can produce an"
+            " asymmetry; controls distilled from another teacher (--control-kind kd-other) would allow one."
+        )
+        return {"question": question, "verdict": "not possible", "sentence": sentence}
+    found = _against_controls(
+        measures, "asymmetry", "headroom", controls, question,
+        ("errors more than knowledge", "knowledge more than errors", "not shown different"),
+        ("Errors were taken over more than knowledge", "Knowledge was taken over more than errors",
+         "That errors were taken over more or less than knowledge is not shown"),
+    )  # fmt: skip
+    row = measures[(measures["measure"] == "asymmetry") & (measures["estimator"] == "matched")].iloc[0]
+    kept = {"errors more than knowledge": row["estimate"] > 0, "knowledge more than errors": row["estimate"] < 0}
+    if found["verdict"] in kept and not pd.isna(row["estimate"]) and not kept[found["verdict"]]:
+        words = (
+            f"{found['sentence']} Between examples of equal difficulty it has the other sign ({row['estimate']:+.3f})."
+        )
+        return {"question": question, "verdict": "not shown different", "sentence": words}
+    return found
+
+
+# Counts ----------------------------------------------------------------------------------------------------------
+
+COUNTS = ("repaired", "broken", "infected", "cured", "net_repaired", "net_infected")
+
+
+def _transfers(students: Sequence[Pair], controls: Sequence[Pair], names: Sequence[str]) -> pd.DataFrame:
+    of_student, of_control = names[1 : 1 + len(students)], names[1 + len(students) :]
+    right = students[0].teacher.right
+
+    def counts(one: Pair, other: Pair) -> dict[str, float]:
+        found = metrics.transfer_of_agreements(right, one.agrees, other.agrees)
+        return {name: float("nan" if (value := getattr(found, name)) is None else value) for name in COUNTS}
+
+    sizes = {"n_correct": int(right.sum()), "n_wrong": int((~right).sum())}
+    rows: list[dict[str, Any]] = []
+    for name, student in zip(of_student, students, strict=True):
+        each = [counts(student, control) for control in controls]
+        rows += [
+            {"student": name, "control": control, **sizes, **found}
+            for control, found in zip(of_control, each, strict=True)
+        ]
+        if len(each) > 1:
+            mean = {key: float(np.mean([found[key] for found in each])) for key in COUNTS}
+            rows.append({"student": name, "control": "mean of controls", **sizes, **mean})
+    if len(controls) > 1:
+        placed = [counts(one, other) for one in controls for other in controls if one is not other]
+        mean = {key: float(np.mean([found[key] for found in placed])) for key in COUNTS}
+        rows.append({"student": "a control in its place", "control": "mean of controls", **sizes, **mean})
+    return pd.DataFrame(rows, columns=["student", "control", *sizes, *COUNTS])
+
+
+def _flips(students: Sequence[Pair], names: Sequence[str]) -> pd.DataFrame:
+    rows = []
+    for name, pair in zip(names, students, strict=False):
+        t, s, same = pair.teacher.right, pair.network.right, pair.agrees
+        rows.append(
+            {
+                "student": name,
+                "harmful": int((t & ~s).sum()),
+                "beneficial": int((~t & s).sum()),
+                "neutral": int((~t & ~s & ~same).sum()),
+                "same": int(same.sum()),
+                "n": len(t),
+                "mcnemar_exact": float(stats.mcnemar(s, t).p_value),
+                "mcnemar_mid_p": float(stats.mcnemar(s, t, method="mid-p").p_value),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+# Where -----------------------------------------------------------------------------------------------------------
+
+
+def _levels(
+    teacher: Observed, controls: Sequence[Pair], y: NDArray[np.int64], groups: Mapping[str, ArrayLike] | None
+) -> dict[str, tuple[list[str], NDArray[np.intp]]]:
+    """By what examples are divided: the names of the parts, and the part of each example."""
+    found: dict[str, tuple[list[str], NDArray[np.intp]]] = {}
+    for name, values in {"class": y, **{f"group {key}": value for key, value in (groups or {}).items()}}.items():
+        array = np.asarray(values)
+        if array.shape != y.shape:
+            raise UserError(f"{name}: has {array.size} values for {len(y)} examples")
+        levels, part = np.unique(array.astype(str) if array.dtype.kind == "O" else array, return_inverse=True)
+        found[name] = [str(level) for level in levels], part
+    if controls:
+        share = np.mean([pair.network.right for pair in controls], axis=0)
+        names = ["no control is right", "up to half are", "more than half are", "all controls are right"]
+        found["difficulty"] = names, np.select([share == 0, share <= 0.5, share < 1], [0, 1, 2], 3)
+    if teacher.confidence is not None:
+        edges = np.array([0.5, 0.7, 0.9, 0.99])
+        names = ["up to .5", ".5 to .7", ".7 to .9", ".9 to .99", "above .99"]
+        found["teacher confidence"] = names, np.searchsorted(edges, teacher.confidence, side="left")
+    return found
+
+
+def _where_table(
+    students: Sequence[Pair], controls: Sequence[Pair],
+    levels: Mapping[str, tuple[list[str], NDArray[np.intp]]], level: float,
+) -> pd.DataFrame:  # fmt: skip
+    """Accuracy against the teacher everywhere; agreement where the teacher is wrong against the controls.
+
+    Difficulty is told by the controls, so against them nothing is told by difficulty: who makes the strata would be the
+    comparison too, and regression to the mean would look like transfer.
+    """
+    columns = (
+        "by", "level", "measure", "estimator", "n", "estimate", "ci_low", "ci_high", "ci_level", "p_value",
+        "p_adjusted", "note",
+    )  # fmt: skip
+    wrong = ~students[0].teacher.right
+    rows: list[dict[str, Any]] = []
+    for by, (names, part) in levels.items():
+        order = np.argsort(part, kind="stable")
+        bounds = np.searchsorted(part[order], np.arange(len(names) + 1))
+        members = [order[a:b] for a, b in pairwise(bounds)]
+        there = [(name, rows_) for name, rows_ in zip(names, members, strict=True) if len(rows_)]
+        family = [_accuracy_there(by, name, rows_, students, level / len(there)) for name, rows_ in there]
+        adjusted = stats.adjust([row["p_value"] for row in family], "holm")
+        rows += [{**row, "p_adjusted": p} for row, p in zip(family, adjusted, strict=True)]
+        if controls and by != "difficulty":
+            rows += [
+                _errors_there(by, name, rows_[wrong[rows_]], students, controls, level / len(there))
+                for name, rows_ in there
+            ]
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def _accuracy_there(
+    by: str, name: str, rows: NDArray[np.intp], students: Sequence[Pair], level: float
+) -> dict[str, Any]:
+    t = students[0].teacher.right[rows]
+    found = {
+        "by": by,
+        "level": name,
+        "measure": "accuracy",
+        "estimator": "difference",
+        "n": len(rows),
+        "ci_level": 1 - level,
+    }
+    if len(students) == 1:
+        s = students[0].network.right[rows]
+        of = stats.risk_difference(s, t)
+        low, high = of.confidence_interval(1 - level)
+        return {
+            **found, "estimate": float(s.mean() - t.mean()), "ci_low": float(low), "ci_high": float(high),
+            "p_value": float(stats.mcnemar(s, t).p_value), "note": "McNemar, exact; Tango's interval",
+        }  # fmt: skip
+    d = np.stack([p.network.right[rows].astype(float) - t for p in students])
+    if d.shape[1] < 2 or not np.ptp(d):
+        why = "one example" if d.shape[1] < 2 else "nothing varies"
+        return {**found, "estimate": float(d.mean()), "ci_low": np.nan, "ci_high": np.nan, "p_value": 1.0, "note": why}
+    two = stats.two_way(d)
+    low, high = two.confidence_interval(1 - level)
+    return {
+        **found, "estimate": float(two.estimate), "ci_low": float(low), "ci_high": float(high),
+        "p_value": float(two.p_value()), "note": "",
+    }  # fmt: skip
+
+
+def _errors_there(
+    by: str, name: str, rows: NDArray[np.intp], students: Sequence[Pair], controls: Sequence[Pair], level: float
+) -> dict[str, Any]:
+    numbers = _excess_there(rows, students, controls, level)
+    return {
+        "by": by, "level": name, "measure": "negative_transfer", "estimator": "excess", "n": len(rows),
+        "estimate": numbers.estimate, "ci_low": numbers.low, "ci_high": numbers.high, "ci_level": 1 - level,
+        "p_value": np.nan, "p_adjusted": np.nan, "note": numbers.note,
+    }  # fmt: skip
+
+
+def _excess_there(rows: NDArray[np.intp], students: Sequence[Pair], controls: Sequence[Pair], level: float) -> _Numbers:
+    """How much more often students agree with the teacher on these examples than controls do."""
+    if not len(rows):
+        return _Numbers(np.nan, note="the teacher makes no error here")
+    x, y = (np.stack([pair.agrees[rows] for pair in side]).astype(np.float64) for side in (students, controls))
+    if len(rows) < FEWEST:
+        return _Numbers(float(x.mean() - y.mean()), note=f"fewer than {FEWEST} of the teacher's errors: no interval")
+    of = stats.two_groups(x, y)
+    return _Numbers(float(of.estimate), *_interval(of, level))
+
+
+def _confusions(students: Sequence[Pair], controls: Sequence[Pair], level: float) -> pd.DataFrame:
+    """The teacher's confusions of two examples or more, and who has them too; first what controls have least."""
+    columns = (
+        "label", "predicted", "teacher_errors", "student_same", "controls_same", "excess", "ci_low", "ci_high",
+        "ci_level", "note",
+    )  # fmt: skip
+    t, y = students[0].teacher, students[0].labels
+    wrong = np.flatnonzero(~t.right)
+    width = students[0].n_classes
+    pairs, part, sizes = np.unique(y[wrong] * width + t.classes[wrong], return_inverse=True, return_counts=True)
+    order = np.argsort(part, kind="stable")
+    members = np.split(wrong[order], np.cumsum(sizes)[:-1]) if len(pairs) else []
+    tested = int((sizes >= FEWEST).sum())
+    rows = []
+    for pair, there in zip(pairs, members, strict=True):
+        if len(there) < 2:
+            continue
+        same = float(np.mean([one.agrees[there] for one in students])) * len(there)
+        theirs, numbers = np.nan, _Numbers(np.nan, note=NO_CONTROLS)
+        if controls:
+            theirs = float(np.mean([one.agrees[there] for one in controls])) * len(there)
+            numbers = _excess_there(there, students, controls, level / max(tested, 1))
+        rows.append(
+            {
+                "label": int(pair // width), "predicted": int(pair % width), "teacher_errors": len(there),
+                "student_same": same, "controls_same": theirs, "excess": numbers.estimate, "ci_low": numbers.low,
+                "ci_high": numbers.high, "ci_level": 1 - level / max(tested, 1), "note": numbers.note,
+            }
+        )  # fmt: skip
+    table = pd.DataFrame(rows, columns=list(columns))
+    beyond = table["student_same"] - table["controls_same"].fillna(0)
+    return table.iloc[np.argsort(-beyond.to_numpy(), kind="stable")].reset_index(drop=True)
+
+
+# Which examples --------------------------------------------------------------------------------------------------
+
+
+def _entries(
+    agrees: NDArray[np.bool_], others: NDArray[np.bool_], teacher_wrong: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Inherited errors of a network: the teacher is wrong, the network says the same, most of the others do not."""
+    return teacher_wrong & agrees & (2 * others.sum(0) < max(len(others), 1))
+
+
+def _inherited(
+    students: Sequence[Pair], controls: Sequence[Pair], names: Sequence[str], ids: NDArray[Any] | None
+) -> pd.DataFrame:
+    """Inherited errors, those that fewest controls share first; and errors that every network makes, flagged."""
+    t, y = students[0].teacher, students[0].labels
+    wrong = ~t.right
+    theirs = np.array([pair.agrees for pair in controls]).reshape(len(controls), len(y))
+    tables = []
+    for name, pair in zip(names, students, strict=True):
+        listed = _entries(pair.agrees, theirs, wrong)
+        everyone = np.array([pair.agrees, *theirs])
+        all_agree = wrong & everyone.all(0) if len(controls) else np.zeros(len(y), bool)
+        placed = [
+            int(_entries(everyone[i], np.delete(everyone, i, axis=0), wrong).sum()) for i in range(1, len(everyone))
+        ]
+        expected = float(np.mean(placed)) if placed else np.nan
+        rows = np.flatnonzero(listed | all_agree)
+        same = theirs[:, rows].sum(0)
+        sure = pair.network.confidence[rows] if pair.network.confidence is not None else np.zeros(len(rows))
+        order = np.lexsort((rows, -sure, same))
+        rows, same = rows[order], same[order]
+        tables.append(
+            pd.DataFrame(
+                {
+                    "rank": np.arange(1, len(rows) + 1),
+                    "student": name,
+                    "row": rows,
+                    "id": rows if ids is None else ids[rows],
+                    "label": y[rows],
+                    "predicted": t.classes[rows],
+                    "controls_same": same if len(controls) else np.full(len(rows), np.nan),
+                    "n_controls": len(controls),
+                    "n_expected": expected,
+                    "all_agree": all_agree[rows],
+                    "note": np.where(all_agree[rows], "every network says so: perhaps the label is wrong", "")
+                    if len(controls)
+                    else NO_CONTROLS,
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+# Networks by themselves ------------------------------------------------------------------------------------------
+
+
+def _networks(read: Sequence[Predictions], roles: Sequence[str], observed: Sequence[Observed]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "name": [one.name for one in read],
+            "role": list(roles),
+            "source": [one.source for one in read],
+            "kind": [one.kind for one in read],
+            "detected": [one.detected for one in read],
+            "n": [len(one.classes) for one in observed],
+            "accuracy": [float(one.right.mean()) for one in observed],
+        }
+    )
+
+
+def _scores(pairs: Iterable[Pair], names: Sequence[str], roles: Sequence[str]) -> pd.DataFrame:
+    rows = []
+    for pair, name, role in zip(pairs, names, roles, strict=True):
+        for key, measure in MEASURES.items():
+            if role == "teacher" and measure.against == "teacher":
+                continue
+            try:
+                value, note = float(np.mean(measure.of(pair))), ""
+            except UndefinedMetric as reason:
+                value, note = np.nan, str(reason)
+            rows.append({"network": name, "role": role, "measure": key, "value": value, "note": note})
+    return pd.DataFrame(rows)
+
+
+def _calibration(observed: Sequence[Observed], names: Sequence[str], roles: Sequence[str]) -> pd.DataFrame:
+    """Bins of the top label's probability, (low, high]; those without examples are left out."""
+    bins = 15
+    columns = ("network", "role", "bin", "low", "high", "n", "confidence", "accuracy")
+    rows = []
+    for one, name, role in zip(observed, names, roles, strict=True):
+        if one.confidence is None:
+            continue
+        part = np.maximum(np.searchsorted(np.arange(bins + 1) / bins, one.confidence, side="left") - 1, 0)
+        n = np.bincount(part, minlength=bins)
+        sure, right = (np.bincount(part, values, minlength=bins) for values in (one.confidence, one.right))
+        rows += [
+            {
+                "network": name, "role": role, "bin": b + 1, "low": b / bins, "high": (b + 1) / bins, "n": int(n[b]),
+                "confidence": sure[b] / n[b], "accuracy": right[b] / n[b],
+            }
+            for b in np.flatnonzero(n)
+        ]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(columns))

@@ -1,0 +1,226 @@
+"""Audits of networks whose truth is known, and of small ones that can be counted by hand."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats as scipy_stats
+
+import kdstats
+from kdstats import metrics
+from kdstats.auditing import Audit, audit
+from kdstats.errors import UserError
+from tests.audits import cases, world
+
+
+def of(found: Audit, measure: str, estimator: str) -> Any:
+    rows = found.measures
+    return rows[(rows["measure"] == measure) & (rows["estimator"] == estimator)].iloc[0]
+
+
+# Planted truths --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("c", "scenario"), [(0.1, "copies .1, plain controls"), (0.3, "copies .3, plain controls")])
+def test_a_copying_student_shows_its_share_and_no_asymmetry(c: float, scenario: str) -> None:
+    headroom, raw, shares = [], [], []
+    for case in cases(scenario, 30, n=1500, m=8, seed=1):
+        found = audit(case.teacher, case.student, case.labels, case.controls)
+        for rows, estimator in ((headroom, "headroom"), (raw, "raw")):
+            row = of(found, "asymmetry", estimator)
+            rows.append(row["ci_low"] <= 0 <= row["ci_high"])
+        shares.append(of(found, "copy_probability", "share")["estimate"])
+    assert sum(headroom) >= 25  # nominally 28.5 of 30; P(25 or fewer of .95) = .016
+    assert sum(raw) <= (24 if c == 0.1 else 3)
+    assert np.mean(shares) == pytest.approx(c, abs=4 * np.std(shares) / 30**0.5)
+
+
+def test_selective_transfer_is_detected_with_its_sign() -> None:
+    for scenario, verdict in (
+        ("takes over errors: .4 of them, .05 of the rest", "errors more than knowledge"),
+        ("takes over what is right: .4, and .05 of errors", "knowledge more than errors"),
+    ):
+        found = []
+        for case in cases(scenario, 5, n=10_000, m=8, seed=2, spread=0.03):
+            result = audit(case.teacher, case.student, case.labels, case.controls, control_kind="kd-other")
+            found.append(result.verdicts.set_index("question").loc["Errors against knowledge", "verdict"])
+        assert found.count(verdict) >= 4, found
+        assert set(found) <= {verdict, "not shown different"}
+
+
+def test_nothing_is_found_where_teachers_answers_are_shuffled() -> None:
+    w = world(np.random.default_rng(5), 4000)
+    shuffled = np.random.default_rng(6).permutation(w.network())
+    found = audit(shuffled, w.network(copied=w.network(), right=0.3), w.labels, [w.network() for _ in range(6)])
+    for measure in ("agreement_given_class", "error_consistency", "copy_probability", "negative_transfer"):
+        row = of(found, measure, "excess")
+        assert row["ci_low"] <= 0 <= row["ci_high"], measure
+    assert abs(of(found, "agreement_given_class", "value")["estimate"]) < 0.03
+
+
+def test_the_teacher_as_its_own_student() -> None:
+    w = world(np.random.default_rng(7), 1000)
+    teacher = w.network()
+    found = audit(teacher, teacher.copy(), w.labels, [w.network() for _ in range(3)], margin=0.01)
+    assert found.flips[["harmful", "beneficial", "neutral", "same"]].values.tolist() == [[0, 0, 0, 1000]]
+    assert of(found, "agreement", "value")["estimate"] == 1
+    assert of(found, "copy_probability", "share")["estimate"] == pytest.approx(1)
+    assert found.verdicts["verdict"][0] == "equivalent"
+    assert found.flips["mcnemar_exact"][0] == 1
+
+
+def test_a_control_as_the_student_stands_among_the_controls() -> None:
+    w = world(np.random.default_rng(8), 2000)
+    controls = [w.network() for _ in range(9)]
+    found = audit(w.network(), w.network(), w.labels, controls)
+    assert set(found.verdicts["verdict"]) <= {"no margin", "not shown different", "not possible"}
+    listed, expected = len(found.inherited.query("not all_agree")), found.inherited["n_expected"][0]
+    assert listed == pytest.approx(expected, rel=0.3)
+
+
+# By hand and by other ways ---------------------------------------------------------------------------------------
+
+
+def test_counts_by_hand() -> None:
+    #          label 0 0 0 0 0 1 1 1
+    labels = np.array([0, 0, 0, 0, 0, 1, 1, 1])
+    teacher = np.array([0, 0, 0, 1, 1, 1, 1, 0])  # right on five, wrong on rows 3, 4, 7
+    student = np.array([0, 0, 1, 1, 0, 1, 1, 0])  # agrees with errors 3 and 7
+    first = np.array([0, 1, 0, 0, 0, 1, 1, 1])
+    second = np.array([0, 0, 0, 1, 0, 1, 0, 1])
+    found = audit(teacher, student, labels, [first, second])
+    assert found.flips[["harmful", "beneficial", "neutral", "same"]].values.tolist() == [[1, 1, 0, 6]]
+    rows = found.transfers.set_index("control")
+    assert rows.loc["control 1", ["repaired", "broken", "infected", "cured"]].tolist() == [1, 1, 2, 0]
+    assert rows.loc["control 2", ["repaired", "broken", "infected", "cured"]].tolist() == [1, 1, 1, 0]
+    # row 7: student alone has the error; row 3: one of two controls has it too, so not "most do not"
+    assert found.inherited[["row", "controls_same"]].values.tolist() == [[7, 0]]
+    assert of(found, "negative_transfer", "value")["estimate"] == pytest.approx(2 / 3)
+    assert of(found, "negative_transfer", "excess")["estimate"] == pytest.approx(2 / 3 - 1 / 6)
+    assert of(found, "negative_transfer", "excess")["position"] == "1 of 3"
+
+
+def test_labels_that_all_networks_contradict_are_flagged() -> None:
+    labels = np.array([0, 1, 0, 1, 0, 1])
+    says = np.array([1, 1, 0, 1, 0, 1])
+    found = audit(says, says.copy(), labels, [says.copy(), says.copy()])
+    assert found.inherited[["row", "all_agree"]].values.tolist() == [[0, True]]
+    assert "perhaps the label is wrong" in found.inherited["note"][0]
+
+
+def test_one_student_against_its_teacher_has_mcnemars_p_and_tangos_interval() -> None:
+    w = world(np.random.default_rng(9), 800)
+    t, s = w.network(), w.network()
+    row = of(audit(t, s, w.labels), "accuracy", "difference")
+    b, c = int(((s == w.labels) & (t != w.labels)).sum()), int(((s != w.labels) & (t == w.labels)).sum())
+    assert row["p_value"] == pytest.approx(scipy_stats.binomtest(b, b + c).pvalue, rel=1e-10)
+    tango = kdstats.stats.risk_difference([[0, b], [c, 800 - b - c]]).confidence_interval()
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx(tango, rel=1e-12)
+
+
+def test_several_students_have_the_p_of_the_two_groups() -> None:
+    w = world(np.random.default_rng(10), 1500)
+    t = w.network()
+    students, controls = [w.network(copied=t, right=0.3) for _ in range(3)], [w.network() for _ in range(4)]
+    found = audit(t, students, w.labels, controls)
+    row = of(found, "agreement", "excess")
+    values = [np.array([one == t for one in side], float) for side in (students, controls)]
+    assert row["p_value"] == kdstats.stats.two_groups(*values).p_value()
+    assert row["scope"] == "networks like these, new examples" and row["position"] == ""
+    paired = of(audit(t, students, w.labels, controls[:3], paired=True), "agreement", "excess")
+    assert paired["p_value"] == kdstats.stats.two_way(values[0] - values[1][:3]).p_value()
+
+
+def test_a_rank_p_needs_the_declaration() -> None:
+    w = world(np.random.default_rng(11), 3000)
+    t = w.network()
+    student, controls = w.network(copied=t, right=0.4), [w.network() for _ in range(19)]
+    silent = audit(t, student, w.labels, controls)
+    assert silent.measures.query("estimator == 'excess'")["p_value"].isna().all()
+    declared = audit(t, student, w.labels, controls, controls_exchangeable=True)
+    row = of(declared, "negative_transfer", "excess")
+    assert row["p_value"] == pytest.approx(1 / 20)
+    assert "at least 0.05" in row["note"] and row["position"] == "1 of 20"
+    assert declared.measures.query("estimator == 'excess'")["p_value"].notna().sum() == 1
+
+
+def test_probabilities_and_logits_say_the_same() -> None:
+    rng = np.random.default_rng(12)
+    y = rng.integers(0, 5, 300)
+    z = [rng.normal(size=(300, 5)) + 2 * np.eye(5)[y] for _ in range(4)]
+    p = [np.exp(each) / np.exp(each).sum(1, keepdims=True) for each in z]
+    one, other = (audit(v[0], v[1], y, v[2:]) for v in (z, p))
+    for column in ("estimate", "ci_low", "ci_high"):
+        assert one.measures[column].to_numpy() == pytest.approx(
+            other.measures[column].to_numpy(), abs=1e-7, nan_ok=True
+        )
+    assert of(one, "fidelity_kl", "value")["estimate"] == pytest.approx(metrics.fidelity_kl(z[0], z[1]), abs=1e-12)
+    assert of(one, "capa", "value")["estimate"] == pytest.approx(metrics.capa(z[0], z[1], y), abs=1e-12)
+
+
+def test_relabelled_classes_and_reordered_examples_change_nothing() -> None:
+    w = world(np.random.default_rng(13), 600)
+    networks = [w.network() for _ in range(5)]
+    base = audit(networks[0], networks[1], w.labels, networks[2:]).measures
+    names, order = np.random.default_rng(14).permutation(10), np.random.default_rng(15).permutation(600)
+    again = audit(
+        *(names[one[order]] for one in networks[:2]), names[w.labels[order]], [names[c[order]] for c in networks[2:]]
+    )
+    for column in ("estimate", "ci_low", "ci_high"):
+        assert again.measures[column].to_numpy() == pytest.approx(base[column].to_numpy(), rel=1e-9, nan_ok=True)
+
+
+# What cannot be said ---------------------------------------------------------------------------------------------
+
+
+def test_without_controls_no_verdict_needs_one() -> None:
+    w = world(np.random.default_rng(16), 500)
+    found = audit(w.network(), w.network(), w.labels)
+    verdicts = found.verdicts.set_index("question")["verdict"]
+    assert (verdicts.drop("Accuracy against the teacher") == "not possible").all()
+    rows = found.measures.query("n > 0 and estimator in ('excess', 'headroom', 'raw', 'log_odds', 'matched', 'share')")
+    assert rows["estimate"].isna().all() and rows["note"].str.contains("no controls").all()
+
+
+def test_one_control_gives_numbers_and_no_verdict() -> None:
+    w = world(np.random.default_rng(17), 500)
+    found = audit(w.network(), w.network(), w.labels, [w.network()])
+    assert found.verdicts.set_index("question")["verdict"]["The teacher's errors"] == "not possible"
+    assert of(found, "agreement", "excess")["scope"] == "these networks, new examples"
+
+
+def test_a_teacher_without_errors_has_no_a_minus() -> None:
+    w = world(np.random.default_rng(18), 300)
+    found = audit(w.labels.copy(), w.network(), w.labels, [w.network() for _ in range(3)])
+    row = of(found, "negative_transfer", "value")
+    assert np.isnan(row["estimate"]) and "wrong on none" in row["note"]
+    assert found.verdicts.set_index("question")["verdict"]["The teacher's errors"] == "not measurable"
+    assert found.inherited.empty and found.confusions.empty
+
+
+def test_mistakes_are_named() -> None:
+    w = world(np.random.default_rng(19), 100)
+    t, s = w.network(), w.network()
+    with pytest.raises(UserError, match="margin is 5: a share"):
+        audit(t, s, w.labels, margin=5)
+    with pytest.raises(UserError, match="primary is 'acuracy'"):
+        audit(t, s, w.labels, primary="acuracy")
+    with pytest.raises(UserError, match="2 students and 1 controls"):
+        audit(t, [s, t.copy()], w.labels, [s.copy()], paired=True)
+    with pytest.raises(UserError, match="group"):
+        audit(t, s, w.labels, groups={"sex": ["f"] * 99})
+
+
+def test_tables_are_complete_and_json_has_no_nan() -> None:
+    import json
+
+    w = world(np.random.default_rng(20), 400)
+    found = audit(
+        w.network(), w.network(), w.labels, [w.network() for _ in range(3)], groups={"half": np.arange(400) % 2}
+    )
+    text = json.dumps(found.to_json(), allow_nan=False)
+    assert {row["by"] for row in json.loads(text)["where"]} == {"class", "group half", "difficulty"}
+    of_class = found.where.query("by == 'class' and measure == 'accuracy'")
+    assert of_class["n"].sum() == 400 and (of_class["p_adjusted"] >= of_class["p_value"]).all()
+    assert not pd.isna(found.measures["scope"]).any()
