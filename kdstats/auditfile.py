@@ -1,15 +1,17 @@
 """What an audit is asked: the options of the command or an audit.yaml, which hold the same."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
 from kdstats.catalog import DATASETS, Block
+from kdstats.datasets import cache_folder
 from kdstats.documents import not_allowed, read_document, validated
 from kdstats.errors import UserError
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
     from kdstats.auditing import Audit
     from kdstats.gate import Outcome
+    from kdstats.training.checkpoints import Pictures
 
+Texts = Annotated[tuple[str, ...], Field(strict=False, description="a list of texts")]
 Points = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
 
@@ -28,12 +32,12 @@ class AuditFile(Block):
 
     teacher: str
     student: str | None = None
-    students: tuple[str, ...] = ()
-    controls: tuple[str, ...] = ()
+    students: Texts = ()
+    controls: Texts = ()
     labels: str | None = None
     data: str | None = None
     image_size: Annotated[int, Field(ge=1)] | None = None
-    groups: tuple[str, ...] = ()
+    groups: Texts = ()
     margin: Points | str | None = None
     control_kind: Literal["plain", "kd-other"] = "plain"
     controls_exchangeable: bool = False
@@ -41,8 +45,8 @@ class AuditFile(Block):
     paired: bool = False
     level: Annotated[float, Field(gt=0, lt=0.5, allow_inf_nan=False)] = 0.05
     seed: Annotated[int, Field(ge=0)] = 0
-    require: tuple[str, ...] = ()
-    fail_if: tuple[str, ...] = ()
+    require: Texts = ()
+    fail_if: Texts = ()
 
     @field_validator("margin")
     @classmethod
@@ -167,10 +171,13 @@ def perform(asked: AuditFile, data_dir: Path | None = None, device: str = "auto"
     if len(teacher) > 1:
         raise UserError(f"teacher: {asked.teacher} are {len(teacher)} networks; an audit has one teacher")
     everyone = [*teacher, *students, *controls]
-    read = [predictions.read_predictions(source) for source in everyone]
+    pictures = _pictures(asked, data_dir, everyone)
+    read = [predictions.read_predictions(*_predicted(source, pictures, device)) for source in everyone]
     k = 1 + len(students)
     if asked.labels:
         labels, ids = predictions.read_labels(asked.labels)
+    elif pictures is not None:
+        labels, ids = pictures.labels, pictures.ids
     else:
         labels, ids = _beside(everyone)
     with_ids = ids if ids is not None else next((one.ids for one in read if one.ids is not None), None)
@@ -192,10 +199,67 @@ def perform(asked: AuditFile, data_dir: Path | None = None, device: str = "auto"
         paired=asked.paired,
         level=asked.level,
         seed=asked.seed,
+        images=pictures.pixels if pictures is not None and pictures.pixels.dtype == "uint8" else None,
     )
+    files = [_checkpoint(source)[0] for source in [*everyone, *([asked.labels] if asked.labels else [])]]
+    found = replace(found, provenance={**found.provenance, "sha256": {file: _sha256(Path(file)) for file in files}})
     outcomes = [check(text, found.measures) for text in asked.require]
     outcomes += [check(text, found.measures, fail_if=True) for text in asked.fail_if]
     return Done(found, tuple(outcomes))
+
+
+CHECKPOINTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
+
+
+def _checkpoint(source: str) -> tuple[str, str]:
+    """File and architecture of CHECKPOINT:ARCHITECTURE; of another source the architecture is empty."""
+    file, _, rest = source.partition(":")
+    while rest and not file.lower().endswith(CHECKPOINTS):
+        more, _, rest = rest.partition(":")
+        file += f":{more}"
+    return (file, rest) if rest else (source, "")
+
+
+def _pictures(asked: AuditFile, data_dir: Path | None, everyone: list[str]) -> "Pictures | None":
+    """The images that checkpoints are to predict; also those of predictions in files, to be shown."""
+    if asked.data is None:
+        checkpoint = next((source for source in everyone if _checkpoint(source)[1]), None)
+        if checkpoint is not None:
+            raise UserError(
+                f"{checkpoint}: is a checkpoint, which needs images to predict: --data NAME, FILE.npz or DIR"
+            )
+        if asked.image_size is not None:
+            raise UserError("image_size: belongs to --data DIR, a folder of images")
+        return None
+    from kdstats.training.checkpoints import read_pictures
+
+    return read_pictures(asked.data, data_dir=data_dir, size=asked.image_size)
+
+
+def _predicted(source: str, pictures: "Pictures | None", device: str) -> "tuple[Any, str | None]":
+    """What ``read_predictions`` takes: the source itself, or what a checkpoint predicts, kept in a cache."""
+    file, architecture = _checkpoint(source)
+    if not architecture or pictures is None:
+        return source, None
+    import numpy as np
+    import safetensors.numpy
+
+    from kdstats.training import checkpoints
+    from kdstats.training.engine import choose_device
+
+    checkpoint = checkpoints.read_checkpoint(file, architecture, pictures.shape, pictures.classes)
+    made = checkpoints.cached_predictions(
+        cache_folder() / "predictions", checkpoint, pictures, device=choose_device(device)
+    )
+    logits = safetensors.numpy.load_file(made)["logits"]
+    named = {"logits": logits} if pictures.ids is None else {"logits": logits, "ids": np.asarray(pictures.ids)}
+    return named, f"{Path(file).stem} ({architecture})"
+
+
+def _sha256(path: Path) -> str:
+    """Of a file; of a replicate's folder that of its checksums."""
+    with (path / "SHA256SUMS" if path.is_dir() else path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def selected(source: str) -> list[str]:

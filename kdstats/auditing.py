@@ -10,8 +10,10 @@ be: a student differs from any control as one control differs from another, and 
 inherited errors in networks that never saw a teacher.
 """
 
+import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
@@ -22,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import kdstats
 from kdstats import metrics, stats
+from kdstats.catalog import METRICS
 from kdstats.errors import UserError
 from kdstats.metrics import Observed, UndefinedMetric
 from kdstats.predictions import Predictions, aligned, read_labels, read_predictions
@@ -397,12 +400,14 @@ def _ranked(read: Sequence[Predictions], y: NDArray[np.int64], seed: int) -> lis
     if classes > MANY_CLASSES and n > RANKED:
         rows = np.sort(np.random.default_rng(seed).choice(n, RANKED, replace=False))
     t = _rows(teacher, rows)
-    return [
-        None
-        if one.values is None
-        else np.asarray(metrics.rank_disagreement(t, _rows(one, rows), per_example=True), np.float64)
-        for one in read[1:]
-    ]
+
+    def apart(one: Predictions) -> Values | None:
+        if one.values is None:
+            return None
+        return np.asarray(metrics.rank_disagreement(t, _rows(one, rows), per_example=True), np.float64)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(apart, read[1:]))
 
 
 def _rows(one: Predictions, rows: NDArray[np.intp]) -> NDArray[Any]:
@@ -434,6 +439,13 @@ def _mean(rows: Values, level: float) -> _Numbers:
         float(values.mean()), 0.0, float(values.var(ddof=1)) / len(values), 0.0, np.inf, len(values) - 1.0, 1.0
     )
     return _Numbers(float(of.estimate), *_interval(of, level))
+
+
+def _clipped(numbers: _Numbers, measure: str) -> _Numbers:
+    """An interval within the values that there can be, which hold the truth anyway."""
+    bounds = METRICS[measure].bounds if measure in METRICS else (0.0, 1.0) if measure == "positive_flip_rate" else None
+    low, high = bounds or (-np.inf, np.inf)
+    return replace(numbers, low=float(np.maximum(numbers.low, low)), high=float(np.minimum(numbers.high, high)))
 
 
 def _interval(of: stats.TwoWay, level: float) -> tuple[float, float, float, str]:
@@ -492,7 +504,11 @@ def _of_measure(
         return
     n = mine.shape[1]
     sampled = f"on {n} examples drawn with seed {asked['seed']}" if 1 < n < len(teacher.labels) else ""
-    value = _mean(mine, level) if n > 1 else _Numbers(float(mine.mean()), note="no mean over examples: no interval")
+    value = (
+        _clipped(_mean(mine, level), name)
+        if n > 1
+        else _Numbers(float(mine.mean()), note="no mean over examples: no interval")
+    )
     yield _row(name, "value", measure.label, measure.question, scope, value, level, n, note=sampled)
     if measure.against == "labels":
         try:
@@ -621,7 +637,7 @@ def _asymmetries(
     n = len(students[0].labels)
     another = asked["control_kind"] == "kd-other"
     for estimator in ASYMMETRIES:
-        place: dict[str, Any] = {"note": metrics.caution(estimator, another)}
+        place: dict[str, Any] = {"note": metrics.caution(estimator, another) if controls else ""}
         numbers = _Numbers(np.nan, note=NO_CONTROLS)
         if controls:
             try:
@@ -641,7 +657,8 @@ def _asymmetries(
         )  # fmt: skip
     yield _row(
         "asymmetry", "matched", "Asymmetry, matched for difficulty", "transfer", BOTH,
-        _matched(students, controls, asked["level"]), asked["level"], n, note=metrics.caution("matched", another),
+        _matched(students, controls, asked["level"]), asked["level"], n,
+        note=metrics.caution("matched", another) if controls else "",
     )  # fmt: skip
 
 
@@ -718,7 +735,7 @@ def _accuracy_verdict(students: Sequence[Pair], asked: Mapping[str, Any]) -> dic
             " decided."
         )
         return {"question": question, "verdict": "no margin", "sentence": sentence}
-    at = f"{margin * 100:g} points"
+    at = f"{margin * 100:g} point" + "s" * (margin != 0.01)
     verdict, words = "inconclusive", f"Whether the student's accuracy lies within {at} of its teacher's is not decided"
     if high < -margin:
         verdict, words = "inferior", f"The student is less accurate than its teacher by more than {at}"
@@ -857,7 +874,7 @@ def _levels(
         found[name] = [str(level) for level in levels], part
     if controls:
         share = np.mean([pair.network.right for pair in controls], axis=0)
-        names = ["no control is right", "up to half are", "more than half are", "all controls are right"]
+        names = ["no control is right", "up to half are", "more than half are", "every control is right"]
         found["difficulty"] = names, np.select([share == 0, share <= 0.5, share < 1], [0, 1, 2], 3)
     if teacher.confidence is not None:
         edges = np.array([0.5, 0.7, 0.9, 0.99])

@@ -187,6 +187,11 @@ def data_folder(data_dir: Path | None) -> Path:
         if not folder.is_dir():
             raise UserError(f"{folder}: there is no such data folder (--data-dir, KDSTATS_DATA)")
         return folder
+    return cache_folder()
+
+
+def cache_folder() -> Path:
+    """The user's cache, for what can be made again."""
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "kdstats"
 
 

@@ -1,244 +1,316 @@
-"""Conditions of a release: comparisons over the numbers of an audit, and nothing that could run code.
+"""Conditions on the numbers of an audit: ``asymmetry.headroom.ci_high < 0.1 and accuracy.difference > -0.5pp``.
 
-    asymmetry.headroom.ci_high < 0.1 and negative_flip_rate <= 2%
+    condition   = conjunction { "or" conjunction }
+    conjunction = negation { "and" negation }
+    negation    = "not" negation | comparison
+    comparison  = sum { ("<" | "<=" | ">" | ">=" | "==" | "!=") sum }
+    sum         = product { ("+" | "-") product }
+    product     = signed { ("*" | "/") signed }
+    signed      = "-" signed | number [ "pp" | "%" ] | name | "(" condition ")"
+    name        = measure [ "." estimator ] [ "." field ]
 
-A name is ``measure[.estimator][.field]``: the estimator is ``value`` unless it is told, the field ``estimate`` unless
-it is ``ci_low``, ``ci_high`` or ``p_value``. Numbers may end in ``%`` or ``pp``. There are + - * /, parentheses,
-< <= > >= == !=, ``and``, ``or``, ``not``. An expression that touches a number which does not exist is not measurable,
-and fails, whatever the rest of it says: a release must not pass because a file was too small to tell.
+A condition is computed while it is read, by one function a line of this grammar; Python never sees it.
 """
 
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from kdstats.documents import nearest
 from kdstats.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-T = TypeVar("T")
 FIELDS = ("estimate", "ci_low", "ci_high", "p_value")
-TOKEN = re.compile(
-    r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?P<unit>%|pp)?"
-    r"|(?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)|(?P<sign><=|>=|==|!=|<|>|[-+*/()]))"
-)
-COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+DEFAULT = "value"  # the estimator of a bare name, where a measure has it
+LONGEST, DEEPEST = 1000, 20
+
+COMPARISONS = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
-ARITHMETIC: dict[str, Callable[[float, float], float]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
-}  # fmt: skip
-DEEPEST = 50
+SUMS = {"+": operator.add, "-": operator.sub, "−": operator.sub}
+PRODUCTS = {"*": operator.mul, "×": operator.mul, "/": operator.truediv, "÷": operator.truediv}
+WORDS = ("and", "or", "not")
+MEANT = {"=": "==", "&": "and", "&&": "and", "|": "or", "||": "or", "!": "not", "≤": "<=", "≥": ">=", "≠": "!="}
+
+TOKEN = re.compile(
+    r"""\ *(?: (?P<points> [0-9]+\.?[0-9]*|\.[0-9]+ ) \ *(?:pp\b|%)
+             | (?P<number> (?:[0-9]+\.?[0-9]*|\.[0-9]+) (?:e[+-]?[0-9]+)? )
+             | (?P<name> [a-z_]\w* (?:\.\w+)* )
+             | (?P<symbol> <=|>=|==|!=|&&|\|\||. )
+             | (?P<end> $ ) )""",
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a condition came to: ``reason`` has the numbers it was about."""
+    """What a condition came to: whether the gate lets it pass, and the numbers that it read."""
 
     expression: str
     passed: bool
     reason: str
 
 
-@dataclass(frozen=True)
-class _Token:
-    kind: str
-    text: str
-    value: float
-    place: int
-
-
 def check(expression: str, measures: "pd.DataFrame", *, fail_if: bool = False) -> Outcome:
-    """Whether a condition holds; with ``fail_if`` whether it does not.
+    """Check one condition of a release.
 
     Parameters
     ----------
-    expression : as the module says
-    measures : a row a (measure, estimator), with estimate, ci_low, ci_high, p_value and note
+    expression
+        Comparisons, joined by ``and``, ``or``, ``not`` and parentheses, of numbers and names ``measure``,
+        ``measure.estimator``, ``measure.field`` or ``measure.estimator.field``; the estimator is ``value`` where none is
+        named and the measure has it; the field one of estimate (default), ci_low, ci_high, p_value. ``0.5pp`` and
+        ``0.5%`` are 0.005. Sums, differences, products and quotients are allowed on both sides.
+    measures
+        One row a measure and estimator: columns measure, estimator, the four fields, note.
+    fail_if
+        The condition must *not* hold.
+
+    Returns
+    -------
+    Outcome. A condition that reads a number which does not exist is not passed, whatever the rest of it says and
+    with or without ``fail_if``.
 
     Raises
     ------
     UserError
-        A name that there is not, with those that there are; a mistake in the expression, with its place.
+        Where it cannot be read, with a caret at the place, or a name is wrong, with the right ones, the nearest first.
 
     Examples
     --------
     >>> import pandas as pd
-    >>> row = {"measure": "accuracy", "estimator": "difference", "estimate": -0.004, "ci_low": -0.012, "note": ""}
-    >>> measures = pd.DataFrame([row | {"ci_high": 0.004, "p_value": 0.3}])
-    >>> check("accuracy.difference.ci_low > -1pp", measures)
-    Outcome(expression='accuracy.difference.ci_low > -1pp', passed=False, reason='accuracy.difference.ci_low is -0.012')
-    >>> check("accuracy.difference < -1pp", measures, fail_if=True).passed
-    True
-    """
-    parser = _Parser(expression, measures)
-    holds = parser.condition()
-    parser.end()
-    if parser.missing:
-        return Outcome(expression, False, f"not measurable: {'; '.join(dict.fromkeys(parser.missing))}")
-    return Outcome(expression, holds != fail_if, ", ".join(dict.fromkeys(parser.seen)))
+    >>> measures = pd.DataFrame(
+    ...     [("accuracy", "value", 0.9, 0.88, 0.92, ""), ("accuracy", "excess", float("nan"), 0, 0, "no controls")],
+    ...     columns=["measure", "estimator", "estimate", "ci_low", "ci_high", "note"],
+    ... ).assign(p_value=float("nan"))
+    >>> check("accuracy.ci_low > 85% and not accuracy < 0.5", measures)
+    Outcome(expression='accuracy.ci_low > 85% and not accuracy < 0.5', passed=True, reason='accuracy.ci_low is 0.88, accuracy is 0.9')
+    >>> check("accuracy > 0.5 or accuracy.excess > 0", measures).reason
+    'not measurable: accuracy.excess has no value (no controls)'
+    """  # noqa: E501
+    reader = _Reader(expression, _numbers(measures))
+    holds = reader.whole()
+    if reader.missing:
+        return Outcome(expression, False, f"not measurable: {'; '.join(dict.fromkeys(reader.missing))}")
+    numbers = ", ".join(f"{name} is {value:.6g}" for name, value in reader.found.items())
+    return Outcome(expression, holds != fail_if, f"must not hold: {numbers}" if fail_if else numbers)
 
 
-class _Parser:
-    """Recursive descent: or, and, not, comparison, sum, product, sign, atom. Every part is looked at."""
+@dataclass(frozen=True)
+class _Number:
+    value: float
+    note: str
 
-    def __init__(self, expression: str, measures: "pd.DataFrame") -> None:
-        self.expression, self.measures = expression, measures
-        self.seen: list[str] = []
+
+def _numbers(measures: "pd.DataFrame") -> dict[str, dict[str, dict[str, _Number]]]:
+    """Measure -> estimator -> field -> number."""
+    found: dict[str, dict[str, dict[str, _Number]]] = {}
+    for row in measures.to_dict("records"):
+        estimators = found.setdefault(row["measure"], {})
+        if row["estimator"] in estimators:
+            raise ValueError(f"two rows of {row['measure']}.{row['estimator']}; the gate reads one")
+        estimators[row["estimator"]] = {field: _Number(_float(row[field]), row["note"]) for field in FIELDS}
+    return found
+
+
+def _float(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class _Token:
+    kind: str  # number | name | symbol | end
+    text: str
+    at: int
+    value: float = math.nan
+
+
+class _Reader:
+    """Goes through the tokens once; ``found`` and ``missing`` collect what was looked up, so nothing is skipped."""
+
+    def __init__(self, text: str, numbers: dict[str, dict[str, dict[str, _Number]]]) -> None:
+        if len(text) > LONGEST:
+            raise UserError(f"a condition has at most {LONGEST} characters, this one {len(text)}")
+        self.text = "".join(c if c.isprintable() else " " for c in text)
+        self.numbers = numbers
+        self.found: dict[str, float] = {}
         self.missing: list[str] = []
         self.depth = 0
-        self.tokens = list(self._tokens())
+        self.place = 0
+        self.next = self._token()
 
-    def _tokens(self) -> list[_Token]:
-        found, place = [], 0
-        text = self.expression.rstrip()
-        while place < len(text):
-            match = TOKEN.match(text, place)
-            if match is None:
-                raise self.mistake("is not understood", len(text) - len(text[place:].lstrip()))
-            kind = str(match.lastgroup if match.lastgroup != "unit" else "number")
-            start = match.start(kind)
-            value = float(match["number"]) / (100 if match["unit"] else 1) if match["number"] else 0.0
-            if kind == "name" and match[kind] in ("and", "or", "not"):
-                kind = "word"
-            found.append(_Token(kind, text[start : match.end(match.lastgroup or 0)], value, start))
-            place = match.end()
-        if not found:
-            raise UserError("an empty condition: write one such as negative_flip_rate <= 0.02")
-        return found
+    # One function a rule of the grammar
 
-    def mistake(self, what: str, place: int | None = None) -> UserError:
-        if place is None:
-            place = self.tokens[0].place if self.tokens else len(self.expression)
-        return UserError(f"condition: {what}:\n  {self.expression}\n  {' ' * place}^")
+    def whole(self) -> bool:
+        start = self.next
+        holds = self.condition()
+        if self.next.kind != "end":
+            self.refuse(self.next, _expected(self.next, "and, or, a comparison or the end"))
+        holds = self._truth(holds, start, "")
+        if not self.found and not self.missing:
+            self.refuse(start, "this names no number of the audit, so it is always the same")
+        return holds
 
-    def at(self, *texts: str) -> bool:
-        return bool(self.tokens) and self.tokens[0].kind in ("sign", "word") and self.tokens[0].text in texts
-
-    def take(self) -> _Token:
-        return self.tokens.pop(0)
-
-    def end(self) -> None:
-        if self.tokens:
-            raise self.mistake("something is left over here")
-
-    def condition(self) -> bool:
+    def condition(self) -> float | bool:
+        start = self.next
         holds = self.conjunction()
-        while self.at("or"):
-            self.take()
-            holds = self.conjunction() or holds
+        while self._took("or"):
+            right = self.next
+            other = self._truth(self.conjunction(), right, "or")
+            holds = self._truth(holds, start, "or") or other
         return holds
 
-    def conjunction(self) -> bool:
+    def conjunction(self) -> float | bool:
+        start = self.next
         holds = self.negation()
-        while self.at("and"):
-            self.take()
-            holds = self.negation() and holds
+        while self._took("and"):
+            right = self.next
+            other = self._truth(self.negation(), right, "and")
+            holds = self._truth(holds, start, "and") and other
         return holds
 
-    def negation(self) -> bool:
-        if self.at("not"):
-            self.take()
-            return not self.negation()
-        if self.at("(") and self._is_condition():
-            return self.inside(self.condition)
-        return self.comparison()
+    def negation(self) -> float | bool:
+        if not self._took("not"):
+            return self.comparison()
+        start = self._deeper()
+        holds = not self._truth(self.negation(), start, "not")
+        self.depth -= 1
+        return holds
 
-    def _is_condition(self) -> bool:
-        """Whether the parenthesis that opens here holds a comparison, and not a sum."""
-        depth = 0
-        for token in self.tokens:
-            if token.kind == "sign" and token.text in "()":
-                depth += 1 if token.text == "(" else -1
-                if depth == 0:
-                    return False
-            elif token.text in COMPARISONS or token.kind == "word":
-                return True
-        return False
+    def comparison(self) -> float | bool:
+        start = self.next
+        left = self.sum()
+        holds: bool | None = None
+        while sign := self._took(*COMPARISONS):
+            right_start = self.next
+            right = self.sum()
+            one = COMPARISONS[sign](self._number(left, start, sign), self._number(right, right_start, sign))
+            holds = one if holds is None else holds and one  # 0 < x < 1 is both
+            left, start = right, right_start
+        return left if holds is None else holds
 
-    def inside(self, parse: Callable[[], T]) -> T:
-        self.take()
+    def sum(self) -> float | bool:
+        start = self.next
+        left = self.product()
+        while sign := self._took(*SUMS):
+            right = self.next
+            left = self._computed(SUMS[sign], left, start, sign, self.product(), right)
+        return left
+
+    def product(self) -> float | bool:
+        start = self.next
+        left = self.signed()
+        while sign := self._took(*PRODUCTS):
+            right = self.next
+            left = self._computed(PRODUCTS[sign], left, start, sign, self.signed(), right)
+        return left
+
+    def signed(self) -> float | bool:
+        if sign := self._took("-", "−"):
+            start = self._deeper()
+            value: float | bool = -self._number(self.signed(), start, sign)
+            self.depth -= 1
+            return value
+        if self._took("("):
+            self._deeper()
+            value = self.condition()
+            if not self._took(")"):
+                self.refuse(self.next, _expected(self.next, "a closing )"))
+            self.depth -= 1
+            return value
+        token = self.next
+        if token.kind not in ("number", "name") or token.text in WORDS:
+            self.refuse(token, _expected(token, "a number, a name or ("))
+        self.next = self._token()
+        return token.value if token.kind == "number" else self._named(token)
+
+    # What the rules are made of
+
+    def _token(self) -> _Token:
+        match = TOKEN.match(self.text, self.place)
+        assert match is not None and match.lastgroup is not None
+        kind, text, at, self.place = match.lastgroup, match[match.lastgroup], match.start(match.lastgroup), match.end()
+        if kind not in ("number", "points"):
+            return _Token(kind, text, at)
+        value = float(text if kind == "number" else text + "e-2")  # .7 / 100 would not be .007
+        if math.isinf(value):
+            self.refuse(_Token(kind, text, at), "this number is too large")
+        return _Token("number", text, at, value)
+
+    def _took(self, *texts: str) -> str:
+        """The next token if it is one of these, and then on to the one after it; else nothing."""
+        if self.next.text not in texts:
+            return ""
+        text, self.next = self.next.text, self._token()
+        return text
+
+    def _deeper(self) -> _Token:
         self.depth += 1
         if self.depth > DEEPEST:
-            raise self.mistake(f"more than {DEEPEST} parentheses within each other")
-        value = parse()
-        if not self.at(")"):
-            raise self.mistake("a ) is missing here", self._here())
-        self.take()
-        self.depth -= 1
+            self.refuse(self.next, f"conditions are nested at most {DEEPEST} deep")
+        return self.next
+
+    def _truth(self, value: float | bool, at: _Token, word: str) -> bool:
+        if not isinstance(value, bool):
+            self.refuse(at, f"{word or 'a condition'} needs a comparison such as accuracy >= 0.9, this is a number")
         return value
 
-    def comparison(self) -> bool:
-        left = self.sum()
-        if not self.at(*COMPARISONS):
-            raise self.mistake(f"a comparison is needed here ({' '.join(COMPARISONS)})", self._here())
-        compare = COMPARISONS[self.take().text]
-        right = self.sum()
-        if self.at(*COMPARISONS):
-            raise self.mistake("one comparison at a time; join two by and")
-        return compare(left, right)
-
-    def _here(self) -> int:
-        return self.tokens[0].place if self.tokens else len(self.expression)
-
-    def sum(self) -> float:
-        value = self.product()
-        while self.at("+", "-"):
-            value = ARITHMETIC[self.take().text](value, self.product())
+    def _number(self, value: float | bool, at: _Token, sign: str) -> float:
+        if isinstance(value, bool):
+            self.refuse(at, f"{sign} needs numbers, this is a comparison")
         return value
 
-    def product(self) -> float:
-        value = self.signed()
-        while self.at("*", "/"):
-            sign = self.take()
-            other = self.signed()
-            if sign.text == "/" and other == 0:
-                self.missing.append("a division by 0")
-                return math.nan
-            value = ARITHMETIC[sign.text](value, other)
+    def _computed(
+        self, compute: Any, left: float | bool, start: _Token, sign: str, right: float | bool, right_start: _Token
+    ) -> float:
+        a, b = self._number(left, start, sign), self._number(right, right_start, sign)
+        try:
+            value = float(compute(a, b))
+        except ZeroDivisionError:
+            value = math.nan
+        if math.isnan(value) and not (math.isnan(a) or math.isnan(b)):
+            self.missing.append(f"{a:.6g} {sign} {b:.6g} has no value")
         return value
 
-    def signed(self) -> float:
-        sign = 1.0
-        while self.at("-", "+"):
-            sign = -sign if self.take().text == "-" else sign
-        return sign * self.atom()
-
-    def atom(self) -> float:
-        if self.at("("):
-            return self.inside(self.sum)
-        if not self.tokens or self.tokens[0].kind not in ("number", "name"):
-            raise self.mistake("a number or a name is needed here", self._here())
-        token = self.take()
-        return token.value if token.kind == "number" else self.looked_up(token)
-
-    def looked_up(self, token: _Token) -> float:
+    def _named(self, token: _Token) -> float:
         measure, *rest = token.text.split(".")
-        rows = self.measures[self.measures["measure"] == measure]
-        if rows.empty:
-            there = list(dict.fromkeys(self.measures["measure"]))
-            raise self.mistake(
-                f"there is no {measure}{nearest(measure, there)}; there are {', '.join(there)}", token.place
+        if measure not in self.numbers:
+            self.refuse(token, f"there is no measure {measure}; there are {_nearest_first(measure, self.numbers)}")
+        estimators = self.numbers[measure]
+        estimator = rest.pop(0) if rest and rest[0] in estimators else DEFAULT
+        field = rest.pop(0) if rest and rest[0] in FIELDS else FIELDS[0]
+        if rest:
+            wrong = ".".join(rest)
+            self.refuse(
+                token,
+                f"{token.text} is wrong from .{wrong} on: {measure} has the estimators"
+                f" {_nearest_first(wrong, estimators)}, each with {_nearest_first(wrong, FIELDS)}",
             )
-        field = rest.pop() if rest and rest[-1] in FIELDS else "estimate"
-        estimators = list(rows["estimator"])
-        if len(rest) > 1 or (rest and rest[0] not in estimators):
-            raise self.mistake(
-                f"{measure} has no {'.'.join(rest)}; it has {', '.join(estimators)}, each with {', '.join(FIELDS)}",
-                token.place,
-            )
-        if not rest and "value" not in estimators:
-            names = ", ".join(f"{measure}.{name}" for name in estimators)
-            raise self.mistake(f"{measure} has several estimators; name one of {names}", token.place)
-        row = rows[rows["estimator"] == (rest[0] if rest else "value")].iloc[0]
-        value = float(row[field])
-        if math.isnan(value):
-            self.missing.append(f"{token.text} ({row['note'] or f'there is no {field}'})")
+        if estimator not in estimators:
+            choice = ", ".join(f"{measure}.{name}" for name in estimators)
+            self.refuse(token, f"{measure} alone does not say which estimator: write one of {choice}")
+        number = estimators[estimator][field]
+        if not math.isnan(number.value):
+            self.found[token.text] = number.value
         else:
-            self.seen.append(f"{token.text} is {value:.6g}")
-        return value
+            self.missing.append(f"{token.text} has no value" + (f" ({number.note})" if number.note else ""))
+        return number.value
+
+    def refuse(self, at: _Token, what: str) -> NoReturn:
+        raise UserError(f"{what}\n  {self.text}\n  {' ' * at.at}^")
+
+
+def _expected(token: _Token, what: str) -> str:
+    if token.text in MEANT:
+        return f"{token.text} has no meaning here; write {MEANT[token.text]}"
+    found = "the condition ends" if token.kind == "end" else f"there is {token.text}"
+    return f"here {what} is needed, and {found}"
+
+
+def _nearest_first(wrong: str, names: Iterable[str]) -> str:
+    return ", ".join(sorted(names, key=lambda name: -SequenceMatcher(None, wrong.lower(), name).ratio()))

@@ -10,7 +10,7 @@ examples; UndefinedMetric (a ValueError) where sound input gives 0/0.
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from kdstats.metrics._arrays import (
     Labels,
@@ -207,19 +207,52 @@ def rank_disagreement(
 
 
 def _kendall(t: Logits, s: Logits) -> Values:
-    t, s = np.ascontiguousarray(t.T), np.ascontiguousarray(s.T)  # classes first: comparisons run along examples
-    classes, n = t.shape
-    balance, untied_t, untied_s = (np.zeros(n, np.int64) for _ in range(3))
-    for k in range(1, classes):  # class k against all before it
-        above_t, above_s = t[:k] > t[k], s[:k] > s[k]
-        apart_t, apart_s = t[:k] != t[k], s[:k] != s[k]
-        apart = apart_t & apart_s
-        untied_t += np.count_nonzero(apart_t, axis=0)
-        untied_s += np.count_nonzero(apart_s, axis=0)
-        balance += np.count_nonzero(apart, axis=0)
-        balance -= 2 * np.count_nonzero(apart & (above_t ^ above_s), axis=0)
+    """Pairs of classes are counted by merging (Knight 1966): C log C steps an example, all examples at once."""
+    classes = t.shape[1]
+    first, second = _dense_ranks(t), _dense_ranks(s)
+    pairs = classes * (classes - 1) // 2
+    untied_t, untied_s = (pairs - _tied_pairs(rank) for rank in (first, second))
+    both = np.sort(first * classes + second, axis=1)  # by t, then by s: pairs that t ties are no inversions
+    tied_both = _tied_pairs(both)
+    discordant = _inversions(both % classes)
+    balance = untied_t + untied_s - pairs + tied_both - 2 * discordant
     tau = balance / np.sqrt(np.maximum(untied_t * untied_s, 1))
     return np.where((untied_t == 0) & (untied_s == 0), 0, (1 - tau) / 2)
+
+
+def _dense_ranks(z: Logits) -> NDArray[np.int64]:
+    """0, 1, … by size within each row, the same for equal values."""
+    order = np.argsort(z, axis=1, kind="stable")
+    steps = np.diff(np.take_along_axis(z, order, axis=1), axis=1, prepend=z.min(1, keepdims=True)) != 0
+    ranks = np.empty(z.shape, np.int64)
+    np.put_along_axis(ranks, order, np.cumsum(steps, axis=1), axis=1)
+    return ranks
+
+
+def _tied_pairs(ranks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pairs of equal values in each row."""
+    ascending = np.sort(ranks, axis=1)
+    place = np.arange(ranks.shape[1])
+    begins = np.where(np.diff(ascending, axis=1, prepend=-1) != 0, place, 0)
+    return (place - np.maximum.accumulate(begins, axis=1)).sum(1)  # each with those equal to it before it
+
+
+def _inversions(ranks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pairs of each row whose first is larger than their second: counted where sorted halves are merged."""
+    n, length = ranks.shape
+    padded = np.full((n, 1 << (length - 1).bit_length()), length, np.uint16 if length < 2**16 else np.int64)
+    padded[:, :length] = ranks  # what is added is largest and last, so in no inversion
+    found = np.zeros(n, np.int64)
+    half = 1
+    while half < padded.shape[1]:
+        blocks = padded.reshape(n, -1, 2 * half)
+        order = np.argsort(blocks, axis=2, kind="stable")  # of equal values the first half's come first
+        place = np.where(order >= half, np.arange(2 * half), 0).sum((1, 2))
+        # an element of the second half at place p, the jth of its half, has p - j of the first half before it
+        found += blocks.shape[1] * (half * half + half * (half - 1) // 2) - place
+        padded = np.take_along_axis(blocks, order, axis=2).reshape(n, -1)
+        half *= 2
+    return found
 
 
 def _moved_positions(t: Logits, s: Logits) -> Values:
