@@ -66,14 +66,9 @@ def parse_share(text: str) -> float:
     >>> parse_share("0.5pp"), parse_share("1%"), parse_share("0.02")
     (0.005, 0.01, 0.02)
     """
-    for unit, factor in (("pp", 100), ("%", 100), ("", 1)):
-        number = text.strip().removesuffix(unit).strip() if text.strip().endswith(unit) else None
-        try:
-            value = float(number) / factor if number is not None else None
-        except ValueError:
-            continue
-        if value is not None and 0 < value < 1:
-            return value
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(pp|%|)\s*", text)
+    if match and 0 < (share := float(match[1] + ("e-2" if match[2] else ""))) < 1:
+        return share
     raise ValueError(f"{text!r} is no margin: write points such as 0.5pp, or a share such as 0.005")
 
 

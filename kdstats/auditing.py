@@ -520,7 +520,10 @@ def _of_measure(
         except UndefinedMetric as reason:
             missing = _Numbers(np.nan, note=f"the teacher's {reason}")
             yield _row(name, "difference", measure.label, measure.question, scope, missing, level, 0)
+    share = "Copied beyond the controls, (p_s − p_c) / (1 − p_c)"
     if not controls:
+        if name == "copy_probability":
+            yield _row(name, "share", share, measure.question, scope, _Numbers(np.nan, note=NO_CONTROLS), level, n)
         yield _row(
             name, "excess", f"{measure.label}, student − controls", measure.question, scope,
             _Numbers(np.nan, note=NO_CONTROLS), level, n,
@@ -530,6 +533,8 @@ def _of_measure(
         theirs = _stack(measure, controls)
     except UndefinedMetric as reason:
         missing = _Numbers(np.nan, note=f"a control's {reason}")
+        if name == "copy_probability":
+            yield _row(name, "share", share, measure.question, LIKE, missing, level, n)
         yield _row(name, "excess", f"{measure.label}, student − controls", measure.question, LIKE, missing, level, n)
         return
     over = _scope(students, controls)
@@ -548,7 +553,7 @@ def _of_measure(
     )
     if name == "copy_probability":
         yield _row(
-            name, "share", "Copied beyond the controls, (p_s − p_c) / (1 − p_c)", measure.question, over,
+            name, "share", share, measure.question, over,
             _share(mine, theirs, level), level, n,
         )  # fmt: skip
 

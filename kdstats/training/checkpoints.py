@@ -228,7 +228,7 @@ def _type(value: Tensor) -> str:
 
 def _makers(architecture: str, shape: Shape) -> Makers:
     """Who can make an architecture of this name; two where kdstats and torchvision both have it."""
-    room, _, name = architecture.rpartition(":")
+    room, name = architecture.split(":", 1) if ":" in architecture else ("", architecture)
     rooms: dict[str, Callable[[str, Shape], Makers]] = {"kdstats": _ours, "torchvision": _torchvisions, "timm": _timms}
     if room and room not in rooms:
         raise UserError(f"{architecture}: there is no {room}: write kdstats:NAME, torchvision:NAME or timm:NAME")

@@ -1,5 +1,6 @@
 """Results as a run of the digits protocol leaves them, from a seeded simulation: plausible numbers, nothing trained."""
 
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -200,3 +201,10 @@ def digits():
 def report(digits, tmp_path_factory):
     """The folder of the digits report."""
     return write_report(digits, tmp_path_factory.mktemp("reports") / "digits").parent
+
+
+@pytest.fixture
+def python_strings() -> Iterator[None]:
+    """Text that may hold a lone surrogate, which Arrow's strings, pandas' choice where pyarrow is installed, cannot."""
+    with pd.option_context("mode.string_storage", "python"):
+        yield

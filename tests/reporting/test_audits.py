@@ -548,7 +548,7 @@ HOSTILE = [
 ]
 
 
-def test_hostile_names_stay_text_in_every_file(undrawn, monkeypatch):
+def test_hostile_names_stay_text_in_every_file(undrawn, monkeypatch, python_strings):
     monkeypatch.setitem(FIGURES, "where", where_figure)
     found = hand_made(names=(HOSTILE[0],), controls=(HOSTILE[1], HOSTILE[2], HOSTILE[4]))
     where = found.where.replace({"0": HOSTILE[0], "north": HOSTILE[1], "group site": f"group {HOSTILE[3]}"})

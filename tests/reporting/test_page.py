@@ -172,7 +172,7 @@ ARMS = {"siddo": "$x_1$", "kd": "<script>alert(1)</script>", "kd-other": "=1+1",
 OTHERS = ["a|b", r"\input{x}", "100% & _more_", "</pre><img src=x onerror=alert(1)>", "`x` {{ 7*7 }} {% raw %}"]
 
 
-def test_hostile_names_stay_text_in_every_file(make):
+def test_hostile_names_stay_text_in_every_file(make, python_strings):
     results = make(teachers=4, alphas=(0.5,), rename=ARMS)
     hypotheses = dict(zip(results.verdicts["hypothesis"], OTHERS, strict=False))
     failure = (ARMS["kd"], "alpha=0.5 temperature=4", 0, 0, 1, OTHERS[3] + "\x00\ud800")
