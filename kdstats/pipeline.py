@@ -542,7 +542,8 @@ def designs_of(file: Path, arm: str | None, control: str | None, metric: str | N
 
     scoring.read_scores(file)  # for its sentences
     try:
-        return stats.designs_of(pd.read_csv(file), arm=arm, control=control, metric=metric)
+        table = pd.read_csv(file, keep_default_na=False, na_values=[""])  # an arm may be called null
+        return stats.designs_of(table, arm=arm, control=control, metric=metric)
     except ValueError as error:
         raise UserError(f"{file}: {error}") from None
 
@@ -594,14 +595,14 @@ def _refuse_pairing(at: str, table: "ScoreTable", point: "HypothesisPoint", cont
     names = f"{point.arm.arm} and {control.arm}"
     if point.test == "mann-whitney" and table.has_teachers and teachers[0] & teachers[1]:
         raise UserError(
-            f"{at}: {names} share teacher {min(teachers[0] & teachers[1])}, so their students are paired; take"
-            " sign-flip, wilcoxon or paired-t"
+            f"{at}: {names} share teacher {min(teachers[0] & teachers[1])}, so they are paired; take sign-flip, wilcoxon"
+            " or paired-t"
         )
     if point.test != "mann-whitney" and not pairs[0] & pairs[1]:
-        raise UserError(
-            f"{at}: {names} have no teacher and seed in common, so nothing is paired; for unpaired scores take the test"
-            " mann-whitney"
-        )
+        advice = "for unpaired scores take the test mann-whitney"
+        if table.has_teachers and teachers[0] & teachers[1]:
+            advice = "they share teachers, which are pairs themselves: average over the seeds of each teacher, one row a teacher"
+        raise UserError(f"{at}: {names} have no teacher and seed in common, so no students are paired; {advice}")
 
 
 def _swaps_known(point: "HypothesisPoint") -> bool:

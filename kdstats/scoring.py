@@ -1,5 +1,7 @@
 """From predictions to numbers: the scores table, per-example values, transfer counts, training curves."""
 
+import csv
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -308,11 +310,18 @@ def read_scores(file: Path) -> dict[str, ScoreTable]:
         Names the file, the row (as a line of the file) and what would be right.
     """
     try:
-        raw = pd.read_csv(file, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8", index_col=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows that are longer than the first line
+            raw = pd.read_csv(file, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8", index_col=False)
+        header = next(csv.reader(file.read_text("utf-8-sig").splitlines()[:1]), [])
     except FileNotFoundError:
         raise UserError(f"{file}: there is no such file or run directory") from None
+    except pd.errors.ParserWarning:
+        raise UserError(f"{file}: has rows with more cells than the first line has columns") from None
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise UserError(f"{file}: is no CSV table ({' '.join(str(error).split())})") from None
+    if twice := [column for column in dict.fromkeys(header) if header.count(column) > 1]:
+        raise UserError(f"{file}:1: has the column {twice[0]} twice")
     missing = [column for column in REQUIRED if column not in raw.columns]
     if missing:
         raise UserError(

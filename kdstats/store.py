@@ -53,7 +53,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(
             f"{error.filename2 or error.filename or folder}: cannot be written ({error.strerror or error}); free space"
-            " or choose another place with --run-dir, --store or --report-dir. What was finished is kept"
+            " or choose another place (--run-dir, --store, --report-dir, --out). What was finished is kept"
         ) from None
 
 

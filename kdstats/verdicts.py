@@ -182,6 +182,8 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
     strata = None if c.scope_teachers == "recipe" else teachers
     found = _claimed(differences, matrix, c, strata, ci_level)
     bounds = METRICS[c.metric].bounds if c.metric in METRICS else None
+    if bounds and not all(bounds[0] <= value <= bounds[1] for side in sides for value, _ in side[0].values()):
+        bounds = None  # a table in another unit, such as accuracy in percent: what it is bounded by is not known
     if row["n_failed_arm"] > row["n_failed_control"] and bounds and matrix is None:
         worst = _worst_case(evidence, c, [side[0] for side in sides], trained, planned, bounds, ci_level)
         left_out = worst["left_out"] = f"{left_out}; {worst['left_out']}"

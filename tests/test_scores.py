@@ -174,3 +174,36 @@ def test_a_claim_of_no_loss_needs_a_margin(tmp_path):
     assert refused.returncode == 2 and "add `margin`" in refused.stderr
     done = kdstats("test", "scores.csv", *asked, "--margin", "0.005", cwd=tmp_path)
     assert done.returncode == 0 and "supported" in done.stdout and "margin 0.005" in done.stdout
+
+
+def test_scores_in_percent_have_no_known_worst_case(tmp_path):
+    rows = [("kd", seed, "accuracy", 0.84) for seed in range(1, 8)]  # seed 0 failed
+    rows += [("ce", seed, "accuracy", 0.86 + 0.001 * seed) for seed in range(8)]
+    table = pd.DataFrame(rows, columns=["arm", "seed", "metric", "value"])
+    for factor in (1, 100):  # between 0 and 1 a failed network is imputed at 1; of percent nothing is known
+        file = tmp_path / "scores.csv"
+        table.assign(value=table["value"] * factor).to_csv(file, index=False)
+        asked = ("--arm", "kd", "--control", "ce", "--metric", "accuracy", "--alternative", "less")
+        done = kdstats("test", file, *asked)
+        assert done.returncode == 0 and "inconclusive" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("arm,seed,metric,value\nkd,1,a,.5,7\nce,1,a,.4\n", "rows with more cells than the first line has columns"),
+        ("arm,seed,metric,value,value\nkd,1,a,.5,7\n", "scores.csv:1: has the column value twice"),
+    ],
+)
+def test_a_ragged_table_and_a_column_twice_are_refused(tmp_path, text, said):
+    file = tmp_path / "scores.csv"
+    file.write_text(text)
+    done = kdstats("test", file, "--arm", "kd", "--control", "ce", "--metric", "a")
+    assert done.returncode == 2 and said in done.stderr
+
+
+def test_an_arm_called_null_is_an_arm(tmp_path):
+    file = tmp_path / "scores.csv"
+    rows = [f"{arm},{seed},a,{seed + (arm == 'kd')}" for seed in range(4) for arm in ("kd", "null")]
+    file.write_text("\n".join(["arm,seed,metric,value", *rows]))
+    assert "kd − null (a): paired by seed" in kdstats("test", file, "--designs").stdout
