@@ -595,13 +595,18 @@ def _refuse_pairing(at: str, table: "ScoreTable", point: "HypothesisPoint", cont
     names = f"{point.arm.arm} and {control.arm}"
     if point.test == "mann-whitney" and table.has_teachers and teachers[0] & teachers[1]:
         raise UserError(
-            f"{at}: {names} share teacher {min(teachers[0] & teachers[1])}, so they are paired; take sign-flip, wilcoxon"
-            " or paired-t"
+            f"{at}: {names} share teacher {min(teachers[0] & teachers[1])}, so they are paired; take sign-flip,"
+            " wilcoxon or paired-t"
+        )
+    if point.test == "mann-whitney" and table.has_teachers and point.scope_teachers != "recipe":
+        raise UserError(
+            f"{at}: students of one teacher are not independent, so mann-whitney counts teachers, the means of their"
+            " students: scope recipe"
         )
     if point.test != "mann-whitney" and not pairs[0] & pairs[1]:
         advice = "for unpaired scores take the test mann-whitney"
         if table.has_teachers and teachers[0] & teachers[1]:
-            advice = "they share teachers, which are pairs themselves: average over the seeds of each teacher, one row a teacher"
+            advice = "but they share teachers, which are pairs: average over the seeds of each, one row a teacher"
         raise UserError(f"{at}: {names} have no teacher and seed in common, so no students are paired; {advice}")
 
 

@@ -312,12 +312,17 @@ def read_scores(file: Path) -> dict[str, ScoreTable]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows that are longer than the first line
-            raw = pd.read_csv(file, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8", index_col=False)
+            raw = pd.read_csv(
+                file, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8", index_col=False,
+                skip_blank_lines=False,
+            )  # fmt: skip
         header = next(csv.reader(file.read_text("utf-8-sig").splitlines()[:1]), [])
+        raw = raw[raw.notna().any(axis=1)]  # the index still counts blank lines
     except FileNotFoundError:
         raise UserError(f"{file}: there is no such file or run directory") from None
     except pd.errors.ParserWarning:
-        raise UserError(f"{file}: has rows with more cells than the first line has columns") from None
+        columns = file.read_text("utf-8-sig").partition("\n")[0].strip()
+        raise UserError(f"{file}: has rows with more cells than its first line has columns ({columns[:200]})") from None
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise UserError(f"{file}: is no CSV table ({' '.join(str(error).split())})") from None
     if twice := [column for column in dict.fromkeys(header) if header.count(column) > 1]:
@@ -344,7 +349,7 @@ def read_scores(file: Path) -> dict[str, ScoreTable]:
     for column in ("seed", "teacher", *(["cluster"] if "cluster" in table else [])):
         whole = table[column].str.fullmatch(r"\s*[+-]?\d{1,18}(\.0+)?\s*", na=False)
         _refuse_rows(file, table, ~whole, column, "is not a whole number")
-        table[column] = table[column].astype(float).astype("int64")
+        table[column] = table[column].str.strip().str.replace(r"\.0+$", "", regex=True).map(int).astype("int64")
     numbers = pd.to_numeric(table["value"], errors="coerce").astype(float)
     explained = table["value"].isna() & table["note"].notna() if "note" in table else table["value"].isna() & False
     _refuse_rows(file, table, ~numbers.map(np.isfinite) & ~explained, "value", "is not a finite number")

@@ -611,7 +611,8 @@ def scope_words(row: Mapping[str, Any]) -> str:
         paired = row["n_units"] < row["n_teachers"]
         teachers = f"teachers of this recipe ({units}{'pairs of teachers' if paired else 'teachers'})"
     elif row["scope_teachers"] == "these":
-        teachers = f"these {row['n_teachers']} teachers ({units}students)"
+        several = row["n_teachers"] > 1  # else of one teacher, or a table that names none
+        teachers = f"these {row['n_teachers']} teachers ({units}students)" if several else f"these {units}students"
     else:
         teachers = f"teacher {row['teacher']} alone ({units}students)"
     return f"{teachers}, {'on new examples' if row['scope_examples'] == 'new' else 'on this test set'}"

@@ -111,7 +111,12 @@ def test_a_mistake_in_the_table_is_a_sentence_with_its_row(tmp_path, rows, colum
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("", "no CSV table"), ("a,b\n1,2,3,4\n", "lacks the column"), ("\x00\xff", "no CSV table")]
+    ("content", "said"),
+    [
+        ("", "no CSV table"),
+        ("a,b\n1,2,3,4\n", "more cells than its first line has columns (a,b)"),
+        ("\x00\xff", "no CSV table"),
+    ],
 )
 def test_a_file_that_is_no_table(tmp_path, content, said):
     (tmp_path / "scores.csv").write_bytes(content.encode("latin-1"))
@@ -184,21 +189,21 @@ def test_scores_in_percent_have_no_known_worst_case(tmp_path):
         file = tmp_path / "scores.csv"
         table.assign(value=table["value"] * factor).to_csv(file, index=False)
         asked = ("--arm", "kd", "--control", "ce", "--metric", "accuracy", "--alternative", "less")
-        done = kdstats("test", file, *asked)
+        done = kdstats("test", file, *asked, cwd=tmp_path)
         assert done.returncode == 0 and "inconclusive" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("arm,seed,metric,value\nkd,1,a,.5,7\nce,1,a,.4\n", "rows with more cells than the first line has columns"),
+        ("arm,seed,metric,value\nkd,1,a,.5,7\nce,1,a,.4\n", "rows with more cells than its first line has columns"),
         ("arm,seed,metric,value,value\nkd,1,a,.5,7\n", "scores.csv:1: has the column value twice"),
     ],
 )
 def test_a_ragged_table_and_a_column_twice_are_refused(tmp_path, text, said):
     file = tmp_path / "scores.csv"
     file.write_text(text)
-    done = kdstats("test", file, "--arm", "kd", "--control", "ce", "--metric", "a")
+    done = kdstats("test", file, "--arm", "kd", "--control", "ce", "--metric", "a", cwd=tmp_path)
     assert done.returncode == 2 and said in done.stderr
 
 
@@ -206,4 +211,31 @@ def test_an_arm_called_null_is_an_arm(tmp_path):
     file = tmp_path / "scores.csv"
     rows = [f"{arm},{seed},a,{seed + (arm == 'kd')}" for seed in range(4) for arm in ("kd", "null")]
     file.write_text("\n".join(["arm,seed,metric,value", *rows]))
-    assert "kd − null (a): paired by seed" in kdstats("test", file, "--designs").stdout
+    assert "kd − null (a): paired by seed" in kdstats("test", file, "--designs", cwd=tmp_path).stdout
+
+
+def test_students_of_one_teacher_are_not_unpaired_replicates(tmp_path):
+    file = tmp_path / "scores.csv"
+    rows = [
+        f"{arm},{teacher},{seed},a,{teacher + seed / 9}"
+        for arm, of in (("kd", (1, 2)), ("ce", (3, 4)))
+        for teacher in of
+        for seed in range(3)
+    ]
+    file.write_text("\n".join(["arm,teacher,seed,metric,value", *rows]))
+    asked = ("--arm", "kd", "--control", "ce", "--metric", "a", "--test", "mann-whitney")
+    for scope in ("these", "each"):
+        done = kdstats("test", file, *asked, "--scope", scope, cwd=tmp_path)
+        assert done.returncode == 2 and "students of one teacher are not independent" in done.stderr, done.stderr
+    assert kdstats("test", file, *asked, cwd=tmp_path).returncode == 0
+
+
+def test_seeds_beyond_double_precision_and_blank_lines(tmp_path):
+    file = tmp_path / "scores.csv"
+    rows = [f"{arm},{2**55 + seed},a,{seed + (arm == 'kd')}" for seed in range(4) for arm in ("kd", "ce")]
+    file.write_text("\n".join(["arm,seed,metric,value", "", *rows[:3], "", *rows[3:]]))
+    asked = ("--arm", "kd", "--control", "ce", "--metric", "a")
+    done = kdstats("test", file, *asked, cwd=tmp_path)
+    assert done.returncode == 0 and "Speaks of these 4 students" in done.stdout, done.stdout + done.stderr
+    file.write_text("\n".join(["arm,seed,metric,value", "", *rows[:3], "", "kd,x,a,1"]))
+    assert "scores.csv:7: column seed: 'x' is not a whole number" in kdstats("test", file, *asked, cwd=tmp_path).stderr
