@@ -223,9 +223,10 @@ def test(
 
     flags = arm or control or metric
     if target.is_dir():
-        if flags or hypotheses:
+        if flags or hypotheses or designs:
             raise UserError(
-                f"{target}: a run has its hypotheses in its protocol; --arm and the like are for a scores CSV"
+                f"{target}: a run has its hypotheses in its protocol; --arm, --designs and the like are for a scores CSV,"
+                f" such as {target / 'scores.csv'}"
             )
         results = pipeline.evaluate(target, allow_mixed, say(quiet=False))
         contrasts, verdicts = results.contrasts, results.verdicts

@@ -864,11 +864,17 @@ def read_hypotheses(path: Path | str) -> Hypotheses:
     """
     document = read_document(path)
     content = document.root.content
+    looked_at = isinstance(content, dict) and "stop" in content and content["stop"].content is not None
     if isinstance(content, list):
         content = {"hypotheses": document.root}
     elif isinstance(content, dict):  # what else a protocol says is not about scores
         content = {k: v for k, v in content.items() if k in Hypotheses.model_fields or k not in Protocol.model_fields}
-    return validated(Hypotheses, Document(document.file, Node(content, document.root.line), document.mistakes))
+    found = validated(Hypotheses, Document(document.file, Node(content, document.root.line), document.mistakes))
+    if not looked_at:
+        return found
+    # scores of a protocol that stopped when it saw its verdicts: no test of a fixed number is valid on them
+    anytime = tuple(hypothesis.model_copy(update={"test": "anytime"}) for hypothesis in found.hypotheses)
+    return found.model_copy(update={"hypotheses": anytime})
 
 
 def one_hypothesis(

@@ -45,6 +45,19 @@ def test_training_stops_when_the_verdict_is_there(stopped):
     assert "confidence sequence" in verdicts.loc[0, "sentence"]
 
 
+def test_its_scores_alone_are_tested_as_what_they_are(stopped):
+    """A test of a fixed number of teachers would take the stopped number for planned."""
+    folder, _ = stopped
+    scores = folder / "runs" / "looking" / "scores.csv"
+    done = kdstats("test", scores, "--hypotheses", "looking.yaml", "--out", "again", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    columns = ["test", "p_value", "ci_low", "ci_high", "verdict"]
+    again, first = (pd.read_csv(f / "contrasts.csv") for f in (folder / "again", scores.parent))
+    pd.testing.assert_frame_equal(again[columns], first[first["kind"] == "confirmatory"][columns], check_exact=False)
+    refused = kdstats("test", scores.parent, "--designs", cwd=folder)
+    assert refused.returncode == 2 and "--designs" in refused.stderr
+
+
 def test_the_same_command_again_does_nothing(stopped):
     folder, _ = stopped
     again = kdstats("run", "looking.yaml", cwd=folder)
