@@ -225,8 +225,8 @@ def test(
     if target.is_dir():
         if flags or hypotheses or designs:
             raise UserError(
-                f"{target}: a run has its hypotheses in its protocol; --arm, --designs and the like are for a scores CSV,"
-                f" such as {target / 'scores.csv'}"
+                f"{target}: a run has its hypotheses in its protocol; --arm, --designs and the like are for a scores"
+                f" CSV, such as {target / 'scores.csv'}"
             )
         results = pipeline.evaluate(target, allow_mixed, say(quiet=False))
         contrasts, verdicts = results.contrasts, results.verdicts
