@@ -14,6 +14,7 @@ test: .venv/installed-test
 
 benchmark: .venv/installed
 	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/audits.py
 	$(BIN)/python benchmarks/digits.py
 
 .venv/installed: pyproject.toml constraints.txt

@@ -221,7 +221,8 @@ def test(
     from kdstats import pipeline
     from kdstats.protocol import one_hypothesis, read_hypotheses
 
-    flags = arm or control or metric
+    told = alternative != "two-sided" or method != "sign-flip" or scope != "recipe" or margin is not None
+    flags = arm or control or metric or told
     if target.is_dir():
         if flags or hypotheses or designs:
             raise UserError(
@@ -237,7 +238,7 @@ def test(
         return
     elif hypotheses:
         if flags:
-            raise UserError("--hypotheses FILE says what is tested; leave out --arm, --control and --metric")
+            raise UserError("--hypotheses FILE says what is tested; leave out --arm, --control, --metric and the like")
         contrasts, verdicts = pipeline.judge_scores(target, read_hypotheses(hypotheses))
     else:
         if not target.exists():
