@@ -170,7 +170,8 @@ def perform(asked: AuditFile, data_dir: Path | None = None, device: str = "auto"
     read = [predictions.read_predictions(*_predicted(source, pictures, device)) for source in everyone]
     k = 1 + len(students)
     if asked.labels:
-        labels, ids = predictions.read_labels(asked.labels)
+        n_classes = next((one.n_classes for one in read if one.n_classes), None)
+        labels, ids = predictions.read_labels(asked.labels, n_classes)
     elif pictures is not None:
         labels, ids = pictures.labels, pictures.ids
     else:

@@ -660,11 +660,20 @@ def _asymmetries(
             "asymmetry", estimator, f"Asymmetry, {estimator.replace('_', '-')}", "transfer",
             _scope(students, controls), numbers, asked["level"], n, **place,
         )  # fmt: skip
+    matched = _matched(students, controls, asked["level"])
+    place = {"note": metrics.caution("matched", another) if controls else ""}
+    if len(students) == 1 and not np.isnan(matched.estimate):
+        place |= _matched_position(students[0], controls, asked["level"])
     yield _row(
-        "asymmetry", "matched", "Asymmetry, matched for difficulty", "transfer", BOTH,
-        _matched(students, controls, asked["level"]), asked["level"], n,
-        note=metrics.caution("matched", another) if controls else "",
+        "asymmetry", "matched", "Asymmetry, matched for difficulty", "transfer", BOTH, matched, asked["level"], n, **place
     )  # fmt: skip
+
+
+def _matched_position(student: Pair, controls: Sequence[Pair], level: float) -> dict[str, Any]:
+    """Where the student stands when each network in turn takes its place, strata made anew from the others."""
+    everyone = [student, *controls]
+    scores = [_matched([one], [other for other in everyone if other is not one], level).estimate for one in everyone]
+    return {} if np.isnan(scores).any() else _position(scores[0], np.array(scores[1:]), declared=False)
 
 
 def _mixture(students: Sequence[Pair], controls: Sequence[Pair]) -> float:

@@ -132,6 +132,19 @@ def test_several_students_have_the_p_of_the_two_groups() -> None:
     assert paired["p_value"] == kdstats.stats.two_way(values[0] - values[1][:3]).p_value()
 
 
+def test_the_matched_position_makes_strata_anew_for_each_network() -> None:
+    w = world(np.random.default_rng(21), 1500)
+    t = w.network()
+    networks = [w.network(copied=t, right=0.05, wrong=0.4), *(w.network() for _ in range(7))]
+    at = [
+        of(audit(t, networks[i], w.labels, networks[:i] + networks[i + 1 :]), "asymmetry", "matched")
+        for i in range(len(networks))
+    ]
+    order = np.argsort([-row["estimate"] for row in at])
+    assert [at[i]["position"] for i in order] == [f"{rank} of 8" for rank in range(1, 9)]
+    assert at[0]["position"] == "1 of 8"
+
+
 def test_a_rank_p_needs_the_declaration() -> None:
     w = world(np.random.default_rng(11), 3000)
     t = w.network()
