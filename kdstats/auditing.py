@@ -665,7 +665,8 @@ def _asymmetries(
     if len(students) == 1 and not np.isnan(matched.estimate):
         place |= _matched_position(students[0], controls, asked["level"])
     yield _row(
-        "asymmetry", "matched", "Asymmetry, matched for difficulty", "transfer", BOTH, matched, asked["level"], n, **place
+        "asymmetry", "matched", "Asymmetry, matched for difficulty", "transfer", BOTH, matched, asked["level"], n,
+        **place,
     )  # fmt: skip
 
 

@@ -424,6 +424,9 @@ def _expected(model: type[BaseModel], path: KeyPath) -> tuple[type[BaseModel], A
     """What the schema has at a path: innermost block, annotation, metadata, description."""
     block, annotation, metadata, description = model, model, [], None  # type: type[BaseModel], Any, Sequence[Any], str | None
     for step in path:
+        if get_origin(annotation) in (Union, UnionType):  # a block that may be left out
+            blocks = [part for part in get_args(annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
+            annotation = blocks[0] if len(blocks) == 1 else annotation
         if isinstance(step, int) and get_origin(annotation) is tuple:
             annotation, metadata, description = get_args(annotation)[0], [], None
         elif isinstance(annotation, type) and issubclass(annotation, BaseModel):

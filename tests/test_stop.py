@@ -80,8 +80,8 @@ def test_a_lost_size_grows_to_the_same_place(stopped):
     ("change", "said"),
     [
         (("direction: less}", "direction: less, test: sign-flip}"), "sign-flip holds its level at one look"),
-        (("max_seeds: 14", "max_seeds: 1"), "stop.max_seeds"),
-        (("rule: anytime", "rule: sometime"), "stop.rule"),
+        (("max_seeds: 14", "max_seeds: 1"), "stop.max_seeds: 1 is not allowed: a whole number from 2 to 10000"),
+        (("rule: anytime", "rule: sometime"), "stop.rule: 'sometime' is not allowed: anytime"),
         (("name: looking", "name: looking\ncorrection: bh"), "bh is not valid at every look"),
         (("seeds: 6}", "seeds: 3}", "max_seeds: 14", "max_seeds: 4"), "out of reach"),
         (

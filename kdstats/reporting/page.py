@@ -124,8 +124,8 @@ def _asked(results: Results) -> Iterator[tuple[str, str]]:
     if stop := protocol.get("stop"):
         yield (
             "Stop",
-            f"after every seed, when all verdicts are reached, at most {stop['max_seeds']}. p-values and intervals hold"
-            " at whatever seed one stops: e-processes and confidence sequences",
+            f"as soon as all verdicts are reached, at most at {stop['max_seeds']} seeds. p-values and intervals hold at"
+            " whatever seed one stops: e-processes and confidence sequences",
         )
 
 
