@@ -341,7 +341,7 @@ class Design:
         what = "teachers and examples" if point.scope_examples == "new" else "teachers"
         if self.students_needed(teachers, target) is None:
             if point.scope_teachers == "recipe" and smallest_p(point.test, point.direction, n) > level:
-                yield f"no number of students would do: {n} units cannot reach {level:.3g}, the correction's hardest step"
+                yield f"no number of students would do: {n} units cannot reach level {level:.3g}, the hardest step"
             elif point.scope_teachers == "recipe" and self.power(teachers, ENDLESS).power < target:
                 yield f"no number of students would do: with {teachers} teachers, {what} alone vary too much"
             else:
@@ -715,8 +715,8 @@ def _summary(table: pd.DataFrame) -> Report:
         "Note": [row["note"] for row in rows],
     }
     caption = (
-        f"With {_design(own)}, as the protocol has it, and normal differences. Level: that of the correction's hardest step,"
-        f" level / k, which is conservative. Teachers, students: the smallest number that reaches {own['target']:g},"
+        f"With {_design(own)}, as the protocol has it, and normal differences. Level: that of the correction's hardest"
+        f" step, level / k, which is conservative. Teachers, students: the smallest number that reaches {own['target']:g},"
         " while the other stays."
     )
     if bound:
