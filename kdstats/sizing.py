@@ -716,8 +716,8 @@ def _summary(table: pd.DataFrame) -> Report:
     }
     caption = (
         f"With {_design(own)}, as the protocol has it, and normal differences. Level: that of the correction's hardest"
-        f" step, level / k, which is conservative. Teachers, students: the smallest number that reaches {own['target']:g},"
-        " while the other stays."
+        f" step, level / k, which is conservative. Teachers, students: the smallest number that reaches"
+        f" {own['target']:g}, while the other stays."
     )
     if bound:
         caption += f" In brackets: at the upper {100 * UPPER:g} % bound of the pilot's spread."
