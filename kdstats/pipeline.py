@@ -515,7 +515,7 @@ def status(run: Path) -> Status:
 def judge_scores(file: Path, hypotheses: "Hypotheses") -> tuple[Any, Any]:
     """Contrasts and verdicts of a tidy scores table that others made; of several datasets, a claim each.
 
-    A table without teachers speaks of the seeds that it has: scope "recipe" becomes "these", and the rows say so.
+    A table without teachers speaks of the seeds that it has: every scope becomes "these", and the rows say so.
     """
     from kdstats import scoring, verdicts
 
@@ -524,7 +524,10 @@ def judge_scores(file: Path, hypotheses: "Hypotheses") -> tuple[Any, Any]:
         at = f"{file}: {dataset}" if dataset else str(file)
         points = [point for hypothesis in hypotheses.hypotheses for point in _points_of(at, table, hypothesis)]
         pairs = tuple(dict.fromkeys(zip(table.scores["teacher"], table.scores["seed"], strict=True)))
-        cases[dataset] = verdicts.Evidence(table.scores, pairs, table.clusters, identity=table.identity), points
+        cases[dataset] = (
+            verdicts.Evidence(table.scores, pairs, table.clusters, recorded=False, identity=table.identity),
+            points,
+        )
     return verdicts.judge_datasets(cases, hypotheses.level, hypotheses.correction)
 
 
@@ -579,7 +582,7 @@ def _points_of(at: str, table: "ScoreTable", hypothesis: "Hypothesis") -> Iterab
             )
         for control in point.controls:
             _refuse_pairing(f"{at}: hypothesis {point.name}", table, point, control)
-        yield replace(point, scope_teachers="these") if recipe and not table.has_teachers else point
+        yield point if table.has_teachers else replace(point, scope_teachers="these")
 
 
 def _refuse_pairing(at: str, table: "ScoreTable", point: "HypothesisPoint", control: Point) -> None:

@@ -1,7 +1,7 @@
 """From predictions to numbers: the scores table, per-example values, transfer counts, training curves."""
 
 import csv
-import warnings
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from kdstats.errors import UserError
 from kdstats.plan import Plan, Replicate, clusters, swaps_teachers
 from kdstats.protocol import Point, parameters_text
 from kdstats.stats.frames import EXAMPLES
+from kdstats.stats.results import LARGEST
 from kdstats.store import Damaged, Stored, complete, read_replicate
 
 Key = tuple[str, str, int, int | None]  # arm, parameters as text, teacher, student seed
@@ -310,20 +311,23 @@ def read_scores(file: Path) -> dict[str, ScoreTable]:
         Names the file, the row (as a line of the file) and what would be right.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows that are longer than the first line
-            raw = pd.read_csv(
-                file, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8", index_col=False,
-                skip_blank_lines=False,
-            )  # fmt: skip
-        header = next(csv.reader(file.read_text("utf-8-sig").splitlines()[:1]), [])
+        text = file.read_text("utf-8-sig")
+        header = next(csv.reader(text.splitlines()[:1]), [])
+        other = next((mark for mark in ";\t" if len(header) == 1 and mark in header[0]), None)
+        if other:
+            mark = "tabulators" if other == "\t" else "semicolons"
+            raise UserError(f"{file}:1: its cells are separated by {mark}: kdstats reads commas, and decimal points")
+        cells = csv.reader(io.StringIO(text))
+        if long := next((cells.line_num for row in cells if len(row) > len(header)), None):
+            columns = ",".join(header)[:200]
+            raise UserError(f"{file}:{long}: has more cells than the first line has columns ({columns})")
+        raw = pd.read_csv(
+            io.StringIO(text), dtype=str, keep_default_na=False, na_values=[""], index_col=False, skip_blank_lines=False
+        )
         raw = raw[raw.notna().any(axis=1)]  # the index still counts blank lines
     except FileNotFoundError:
         raise UserError(f"{file}: there is no such file or run directory") from None
-    except pd.errors.ParserWarning:
-        columns = file.read_text("utf-8-sig").partition("\n")[0].strip()
-        raise UserError(f"{file}: has rows with more cells than its first line has columns ({columns[:200]})") from None
-    except (OSError, ValueError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{file}: is no CSV table ({' '.join(str(error).split())})") from None
     if twice := [column for column in dict.fromkeys(header) if header.count(column) > 1]:
         raise UserError(f"{file}:1: has the column {twice[0]} twice")
@@ -333,7 +337,7 @@ def read_scores(file: Path) -> dict[str, ScoreTable]:
             f"{file}: lacks the column(s) {', '.join(missing)}; it has {', '.join(map(str, raw.columns))}."
             f" A table of scores has {', '.join(REQUIRED)}, and teacher, dataset and parameters as they come"
         )
-    pooled = [column for column in EXAMPLES if column in raw]
+    pooled = [column for column in EXAMPLES if column in raw and raw[column].nunique() > 1]
     if pooled:
         raise UserError(
             f"{file}: has a row an example (column {pooled[0]}): examples of one network are not replicates. Average"
@@ -353,9 +357,13 @@ def read_scores(file: Path) -> dict[str, ScoreTable]:
     numbers = pd.to_numeric(table["value"], errors="coerce").astype(float)
     explained = table["value"].isna() & table["note"].notna() if "note" in table else table["value"].isna() & False
     _refuse_rows(file, table, ~numbers.map(np.isfinite) & ~explained, "value", "is not a finite number")
+    _refuse_rows(file, table, numbers.abs() > LARGEST, "value", f"is no score: beyond ±{LARGEST:g} squares overflow")
     table["value"] = numbers
     table["n"] = pd.to_numeric(table["n"], errors="coerce").astype(float) if "n" in table else np.nan
     parameters = [str(column) for column in table.columns if column not in KNOWN]
+    for column in parameters:
+        none = "is no setting: leave the cell empty where an arm has none"
+        _refuse_rows(file, table, table[column].str.lower().eq("nan"), column, none)
     settings = [
         {name: _setting(text) for name, text in zip(parameters, row, strict=True) if isinstance(text, str)}
         for row in table[parameters].itertuples(index=False)

@@ -16,7 +16,7 @@ import pandas as pd
 
 import kdstats
 from kdstats import metrics, scoring, store
-from kdstats.catalog import ARMS, ASYMMETRY, AT_A_MARGIN
+from kdstats.catalog import ARMS, ASYMMETRY, AT_A_MARGIN, CORRECTION_NAMES
 from kdstats.errors import UserError
 from kdstats.plan import in_pairs, smallest_p, units
 from kdstats.protocol import NEEDED, HypothesisPoint, Point, Protocol, hypothesis_points, protocol_hash
@@ -336,12 +336,16 @@ class Design:
 
     def why_none(self, teachers: int, students: int, target: float) -> Iterator[str]:
         """Why no number of students, or of teachers, would do; nothing where some would."""
-        point, level = self.case.point, self.level(teachers)
+        point, level, correction = self.case.point, self.level(teachers), self.protocol.correction
         n = units(point, teachers, students)
         what = "teachers and examples" if point.scope_examples == "new" else "teachers"
         if self.students_needed(teachers, target) is None:
             if point.scope_teachers == "recipe" and smallest_p(point.test, point.direction, n) > level:
-                yield f"no number of students would do: {n} units cannot reach level {level:.3g}, the hardest step"
+                later = f"; where its family's other p-values are small too, {CORRECTION_NAMES[correction]} asks less"
+                yield (
+                    f"no number of students would do: {n} units cannot reach level {level:.3g}, the hardest step"
+                    f"{later if correction in ('bh', 'by') else ''}"
+                )
             elif point.scope_teachers == "recipe" and self.power(teachers, ENDLESS).power < target:
                 yield f"no number of students would do: with {teachers} teachers, {what} alone vary too much"
             else:
@@ -716,8 +720,8 @@ def _summary(table: pd.DataFrame) -> Report:
     }
     caption = (
         f"With {_design(own)}, as the protocol has it, and normal differences. Level: that of the correction's hardest"
-        f" step, level / k, which is conservative. Teachers, students: the smallest number that reaches"
-        f" {own['target']:g}, while the other stays."
+        f" step, level / k{' / Σ 1/i' if own['correction'] == 'by' else ''}, so that power is no overstatement."
+        f" Teachers, students: the smallest number that reaches {own['target']:g}, while the other stays."
     )
     if bound:
         caption += f" In brackets: at the upper {100 * UPPER:g} % bound of the pilot's spread."

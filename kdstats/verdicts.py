@@ -37,6 +37,7 @@ class Evidence:
     late : hypothesis names and points (arm, parameters) declared after training; ("seeds",) if any were;
         ("networks",) if students of this protocol existed before it was frozen (in a shared store, say)
     identity : columns that every row begins with: protocol, protocol_hash, dataset, split
+    recorded : whether it is known when things were declared; of scores that others made it is not
     """
 
     scores: pd.DataFrame
@@ -47,6 +48,7 @@ class Evidence:
     held_out: Callable[[Sequence[Key]], tuple[NDArray[np.int64], int]] | None = None
     late: frozenset[Any] = frozenset()
     identity: Mapping[str, str] = field(default_factory=dict)
+    recorded: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,13 @@ class Table:
     Attributes
     ----------
     values : (arm, parameters, metric) -> {(teacher, seed): (value, n)}, of what is defined
-    trained : (arm, parameters) -> {(teacher, seed)} of what has scores
-    undefined : (arm, parameters, metric) -> why a value does not exist
+    trained : (arm, parameters) -> {(teacher, seed)} of what has a value of any metric; a network without one failed
+    undefined : (arm, parameters, metric) -> {(teacher, seed): why a value does not exist}
     """
 
     values: dict[tuple[str, str, str], dict[Pair, tuple[float, float]]]
     trained: dict[tuple[str, str], set[Pair]]
-    undefined: dict[tuple[str, str, str], str]
+    undefined: dict[tuple[str, str, str], dict[Pair, str]]
 
 
 def tabulate(scores: pd.DataFrame) -> Table:
@@ -94,10 +96,10 @@ def tabulate(scores: pd.DataFrame) -> Table:
     rows = zip(*(students[column] for column in columns), notes, strict=True)
     for arm, params, metric, teacher, seed, value, n, note in rows:
         pair = int(teacher), int(seed)
-        table.trained.setdefault((arm, params), set()).add(pair)
         if np.isnan(value):
-            table.undefined.setdefault((arm, params, metric), str(note))
+            table.undefined.setdefault((arm, params, metric), {})[pair] = str(note)
         else:
+            table.trained.setdefault((arm, params), set()).add(pair)
             table.values.setdefault((arm, params, metric), {})[pair] = (float(value), float(n))
     return table
 
@@ -120,15 +122,16 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
         planned.sort(key=lambda pair: (pair[1], pair[0]))
     trained = [table.trained.get(point_key(point), set()) for point in (c.arm, c.control)]
     pairs = [pair for pair in planned if all(pair in values for side in sides for values in side)]
-    in_both = sum(pair in trained[0] and pair in trained[1] for pair in planned)
-    undefined = next((table.undefined[key] for side in keys for key in side if key in table.undefined), "")
+    failed = [pair for pair in planned if pair not in trained[0] or pair not in trained[1]]
+    undefined = [pair for pair in planned if pair not in pairs and pair not in failed]
+    notes = {pair: why for side in keys for key in side for pair, why in table.undefined.get(key, {}).items()}
     left_out = "; ".join(
-        f"{count} of {len(planned)} pairs {'is' if count == 1 else 'are'} left out: {why}"
-        for count, why in (
-            (len(planned) - in_both, "a network failed to train or has no scores"),
-            (in_both - len(pairs), undefined),
+        f"{len(missing)} of {len(planned)} pairs {'is' if len(missing) == 1 else 'are'} left out: {why}"
+        for missing, why in (
+            (failed, f"a network failed to train or has no scores{_first_note(notes, failed, ' ({})')}"),
+            (undefined, _first_note(notes, undefined, "{}")),
         )
-        if count
+        if missing
     )
     row: dict[str, Any] = {
         **evidence.identity,
@@ -155,8 +158,12 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
     cluster = np.array([evidence.clusters.get(t, t) if c.paired_teachers else t for t in teachers])
     n_units = len(set(cluster.tolist())) if c.scope_teachers == "recipe" else len(pairs)
     row["n_units"] = n_units
+    units = np.unique(cluster, return_inverse=True)[1] if c.scope_teachers == "recipe" else range(len(pairs))
+    row["unit_of"] = dict(zip(pairs, map(int, units), strict=True))
     if n_units < 2:
         why = "fewer than two units" if pairs or not left_out else ""
+        if why and c.scope_teachers == "recipe" and len(pairs) > 1:
+            why = "fewer than two units: all students have one teacher, of which scope each speaks"
         return row | {"test": c.test, "smallest_p": 1.0, "note": "; ".join(filter(None, (why, left_out)))}
 
     def in_units(values: NDArray[Any]) -> NDArray[Any]:
@@ -190,6 +197,10 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
         found |= worst
     floor = smallest_p(c.test, c.direction, n_units)
     return row | found | {"smallest_p": floor, "note": "; ".join(filter(None, (left_out, found["note"])))}
+
+
+def _first_note(notes: Mapping[Pair, str], pairs: Sequence[Pair], within: str) -> str:
+    return next((within.format(notes[pair]) for pair in pairs if notes.get(pair)), "")
 
 
 RESULT = (
@@ -515,10 +526,19 @@ def _at_a_margin(rows: list[dict[str, Any]]) -> bool:
 
 
 def _correction_used(members: list[list[dict[str, Any]]], correction: str) -> str:
-    """max-T needs the same units throughout: where failed networks left other ones, Holm, and the rows say so."""
-    tested = [row.get("tested") for rows in members for row in rows]
-    same = all(tested) and len({len(d) for of_row in tested for d, _ in of_row["p_value"]}) == 1  # type: ignore[index]
-    return "holm" if correction == "max-t" and not same else correction
+    """max-T flips the same units throughout: where failed networks left other ones, Holm, and the rows say so."""
+    if correction != "max-t":
+        return correction
+    rows = [row for claim in members for row in claim]
+    if not all(row.get("tested") for row in rows):
+        return "holm"
+    place: dict[Any, int] = {}  # of each pair of networks, the one unit of every test that it counts in
+    aligned = all(
+        place.setdefault((row.get("dataset"), row.get("split"), pair), unit) == unit
+        for row in rows
+        for pair, unit in row["unit_of"].items()
+    )
+    return correction if aligned and len({row["n_units"] for row in rows}) == 1 else "holm"
 
 
 def _adjusted(members: list[list[dict[str, Any]]], kind: str, correction: str) -> list[float]:
@@ -737,6 +757,8 @@ def explore(
 
 def _declared(evidence: Evidence, points: Sequence[Point], hypothesis: str | None = None) -> str:
     """When a row was declared: before training, or what of it came after."""
+    if not evidence.recorded:
+        return "not recorded"
     after = [
         *(["hypothesis"] if hypothesis in evidence.late else []),
         *(["arm"] if any(point_key(point) in evidence.late for point in points) else []),

@@ -114,7 +114,11 @@ def test_a_mistake_in_the_table_is_a_sentence_with_its_row(tmp_path, rows, colum
     ("content", "said"),
     [
         ("", "no CSV table"),
-        ("a,b\n1,2,3,4\n", "more cells than its first line has columns (a,b)"),
+        ("a,b\n1,2\n\n1,2,3,4\n", "scores.csv:4: has more cells than the first line has columns (a,b)"),
+        ("arm;seed;metric;value\nkd;0;m;0,5\n", "scores.csv:1: its cells are separated by semicolons"),
+        ("arm\tseed\tmetric\tvalue\nkd\t0\tm\t.5\n", "scores.csv:1: its cells are separated by tabulators"),
+        ("arm,alpha,seed,metric,value\nkd,nan,0,m,.5\n", "scores.csv:2: column alpha: 'nan' is no setting"),
+        ("arm,seed,metric,value\nkd,0,m,1e300\n", "scores.csv:2: column value: '1e300' is no score"),
         ("\x00\xff", "no CSV table"),
     ],
 )
@@ -196,7 +200,7 @@ def test_scores_in_percent_have_no_known_worst_case(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("arm,seed,metric,value\nkd,1,a,.5,7\nce,1,a,.4\n", "rows with more cells than its first line has columns"),
+        ("arm,seed,metric,value\nkd,1,a,.5,7\nce,1,a,.4\n", "has more cells than the first line has columns"),
         ("arm,seed,metric,value,value\nkd,1,a,.5,7\n", "scores.csv:1: has the column value twice"),
     ],
 )
@@ -239,3 +243,61 @@ def test_seeds_beyond_double_precision_and_blank_lines(tmp_path):
     assert done.returncode == 0 and "Speaks of these 4 students" in done.stdout, done.stdout + done.stderr
     file.write_text("\n".join(["arm,seed,metric,value", "", *rows[:3], "", "kd,x,a,1"]))
     assert "scores.csv:7: column seed: 'x' is not a whole number" in kdstats("test", file, *asked, cwd=tmp_path).stderr
+
+
+def three_arms(lacking=()):
+    """kd above ce and rcd on eight teachers with two seeds each; lacking: (arm, teacher) without scores."""
+    return [
+        {"arm": arm, "teacher": teacher, "seed": seed, "metric": "accuracy", "value": value + 0.001 * teacher * seed}
+        for teacher in range(8)
+        for seed in range(2)
+        for arm, value in (("kd", 0.9 + 0.002 * teacher), ("ce", 0.8), ("rcd", 0.7))
+        if (arm, teacher) not in lacking
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lacking", "used"),
+    [
+        ((), "max-t"),
+        ((("ce", 3), ("rcd", 3)), "max-t"),  # the same seven teachers
+        ((("ce", 3), ("rcd", 5)), "holm"),  # seven each, but others: their signs cannot be flipped together
+    ],
+)
+def test_max_t_needs_the_same_teachers_not_as_many(tmp_path, lacking, used):
+    write(tmp_path, three_arms(lacking))
+    (tmp_path / "h.yaml").write_text(
+        "correction: max-t\nhypotheses:\n"
+        "- {metric: accuracy, arm: kd, control: ce, direction: greater}\n"
+        "- {metric: accuracy, arm: kd, control: rcd, direction: greater}\n"
+    )
+    done = kdstats("test", "scores.csv", "--hypotheses", "h.yaml", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    contrasts = pd.read_csv(tmp_path / "out" / "contrasts.csv")
+    assert set(contrasts["correction"]) == {used} and set(contrasts["declared"]) == {"not recorded"}
+
+
+def test_a_failed_network_with_an_empty_value_counts_as_one_without_a_row(tmp_path):
+    rows = three_arms()
+    failed = [
+        {**row, "value": None, "note": "diverged"} if row["arm"] == "kd" and row["teacher"] == 2 else row
+        for row in rows
+    ]
+    found = []
+    for name, table in (("empty", failed), ("absent", three_arms((("kd", 2),)))):
+        write(tmp_path, table)
+        asked = ("--arm", "kd", "--control", "ce", "--metric", "accuracy", "--alternative", "greater")
+        done = kdstats("test", "scores.csv", *asked, "--out", name, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        found.append(pd.read_csv(tmp_path / name / "contrasts.csv").iloc[0])
+    for column in ("n_failed_arm", "p_value", "p_adjusted", "verdict", "n_pairs"):
+        assert found[0][column] == found[1][column], column
+    assert found[0]["n_failed_arm"] == 2 and "diverged" in found[0]["note"]
+
+
+@pytest.mark.parametrize("test", ["sign-flip", "mann-whitney"])
+def test_a_table_without_teachers_speaks_of_its_students_at_every_scope(tmp_path, test):
+    write(tmp_path)
+    done = kdstats("test", "scores.csv", *flags(), "--scope", "each", "--test", test, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert " students, on this test set" in done.stdout and "teacher" not in done.stdout, done.stdout

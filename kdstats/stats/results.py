@@ -13,6 +13,7 @@ Alternative = Literal["two-sided", "greater", "less"]
 Array = NDArray[np.float64]
 Number = Any  # float for one sample, Array for many
 Interval = tuple[Number, Number]
+LARGEST = 1e100  # of a score; squares of much larger ones overflow
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def numbers(values: Any, name: str) -> Array:
     Raises
     ------
     ValueError
-        Text, ragged lists, complex numbers; masked values; single and half precision, whose rounding hides ties.
+        Text, ragged lists, complex numbers; masked values; single and half precision, whose rounding hides ties; finite
+        numbers beyond ±1e100.
     """
     try:
         array = np.asarray(values)
@@ -112,7 +114,10 @@ def numbers(values: Any, name: str) -> Array:
     if np.ma.is_masked(values):
         raise ValueError(f"{name} has masked values: leave these replicates out on both sides")
     refuse_single(array.dtype, name)
-    return array.astype(np.float64, copy=False)
+    found = array.astype(np.float64, copy=False)
+    if found.size and LARGEST < (largest := max(found.max(), -found.min())) < np.inf:
+        raise ValueError(f"{name} has ±{largest:g}: beyond ±{LARGEST:g} squares overflow")
+    return found
 
 
 def refuse_single(dtype: Any, name: str) -> None:
