@@ -111,7 +111,12 @@ DATASETS: dict[str, str] = {
 }
 
 OPTIMISERS: dict[str, str] = {"sgd": "momentum, Nesterov", "adamw": "decoupled decay", "adamax": "infinity norm"}
-SCHEDULES: dict[str, str] = {"constant": "", "cosine": "to zero", "multi-step": "÷10 at the milestones"}
+SCHEDULES: dict[str, str] = {
+    "constant": "",
+    "cosine": "to zero",
+    "multi-step": "÷10 at the milestones",
+    "one-cycle": "up over three tenths, down to nothing",
+}
 AUGMENTATIONS: dict[str, str] = {"none": "", "crop": "pad 4 (or an eighth), crop", "crop-flip": "crop and mirror"}
 PRECISIONS: dict[str, str] = {"float32": "", "bfloat16": "autocast"}
 

@@ -219,7 +219,7 @@ def _train_missing(
         f" {workers} worker{'s' if workers > 1 else ''}"
     )
     progress = Progress(len(plan.replicates), plan.protocol.recipe.epochs)
-    train_missing(Job(plan, root, load, fingerprint, str(device)), workers, show, progress)
+    train_missing(Job(plan, root, load, fingerprint, str(device), workers), show, progress)
 
 
 def remove_damaged(plan: Plan, root: Path, say: Say) -> None:

@@ -127,7 +127,7 @@ def replicates(protocol: Protocol, fingerprint: str) -> tuple[Replicate, ...]:
     shared = {
         "semantics": TRAINING_SEMANTICS,
         "data": fingerprint,
-        "recipe": protocol.recipe.model_dump(mode="json"),
+        "recipe": protocol.recipe.plain(),
         "seed": protocol.seed,
     }
     teachers = {

@@ -145,7 +145,9 @@ class Role(Block):
 class Recipe(Block):
     """How every network is trained.
 
-    learning_rate, momentum and weight_decay default to their optimiser's in ``OPTIMISER_DEFAULTS``.
+    learning_rate, momentum and weight_decay default to their optimiser's in ``OPTIMISER_DEFAULTS``. What stands at the
+    end is off by default: label_smoothing is ε of (1 - ε) onehot + ε / C; clip_norm the largest norm of a gradient;
+    ema the decay, a step, of the averaged weights that are then the network; mixup and cutmix the α of Beta(α, α).
     """
 
     optimiser: Annotated[str, OneOf(catalog.OPTIMISERS)] = "adamw"
@@ -160,6 +162,25 @@ class Recipe(Block):
     batch_size: Count = 32
     augmentation: Annotated[str, OneOf(catalog.AUGMENTATIONS)] = "none"
     precision: Annotated[str, OneOf(catalog.PRECISIONS)] = "float32"
+    label_smoothing: Annotated[Finite, Field(gt=0, lt=1)] | None = None
+    clip_norm: Annotated[Finite, Field(gt=0)] | None = None
+    ema: Annotated[Finite, Field(gt=0, lt=1)] | None = None
+    mixup: Annotated[Finite, Field(gt=0)] | None = None
+    cutmix: Annotated[Finite, Field(gt=0)] | None = None
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images of a batch are mixed with each other."""
+        return self.mixup is not None or self.cutmix is not None
+
+    @property
+    def same_views(self) -> bool:
+        """Whether every epoch shows the plain training images."""
+        return self.augmentation == "none" and not self.mixes
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data, without what is off: a recipe that could not name it yet has the same hash."""
+        return self.model_dump(mode="json", exclude_none=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -187,6 +208,8 @@ class Recipe(Block):
             yield ("milestones",), "must increase"
         if self.milestones and max(self.milestones) >= self.epochs:
             yield ("milestones",), f"must lie below epochs ({self.epochs})"
+        if self.warmup_epochs and self.schedule == "one-cycle":
+            yield ("warmup_epochs",), "belong to the other schedules: one-cycle has its own warm-up"
         if self.warmup_epochs >= self.epochs:
             yield ("warmup_epochs",), f"{self.warmup_epochs} must lie below epochs ({self.epochs})"
 
@@ -918,7 +941,7 @@ def resolved(protocol: Protocol) -> dict[str, Any]:
         | {name: list(values) if len(values) > 1 else values[0] for name, values in arm.parameters}
         for arm in protocol.arms
     }
-    plain = protocol.model_dump(mode="json") | {"arms": arms}
+    plain = protocol.model_dump(mode="json") | {"arms": arms, "recipe": protocol.recipe.plain()}
     if plain["stop"] is None:  # as protocols were before they could stop: their hashes stay
         del plain["stop"]
     return plain

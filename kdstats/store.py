@@ -21,6 +21,7 @@ from kdstats.errors import UserError
 from kdstats.protocol import Protocol, compare, dump, protocol_hash, read_protocol
 
 SUMS = "SHA256SUMS"
+UNFINISHED = ".unfinished"
 
 
 class Damaged(Exception):
@@ -137,6 +138,32 @@ def _verified(folder: Path) -> dict[str, bytes]:
         if _sha256(files[name]) != expected:
             raise Damaged(f"{folder / name}: truncated or altered (its checksum is not the one in {SUMS})")
     return files
+
+
+def write_state(root: Path, id: str, made_on: str, state: Mapping[str, NDArray[Any]]) -> None:
+    """Keep a network in the middle of its training; call it with the replicate's lock held."""
+    (root / UNFINISHED).mkdir(exist_ok=True)
+    content = safetensors.numpy.save(dict(state))
+    write_whole(root / UNFINISHED / id, _sha256(made_on.encode() + content).encode() + content)
+
+
+def read_state(root: Path, id: str, made_on: str) -> dict[str, NDArray[Any]] | None:
+    """A network in the middle of its training; None where there is none, a damaged one, or one made on another machine.
+
+    None costs time and changes no result: the training begins anew.
+    """
+    try:
+        kept = (root / UNFINISHED / id).read_bytes()
+    except OSError:
+        return None
+    digest, content = kept[:64], kept[64:]
+    if digest != _sha256(made_on.encode() + content).encode():
+        return None
+    return safetensors.numpy.load(content)
+
+
+def remove_state(root: Path, id: str) -> None:
+    (root / UNFINISHED / id).unlink(missing_ok=True)
 
 
 def complete(root: Path, id: str) -> bool:

@@ -1,14 +1,16 @@
 """A dataset as tensors on the device; order and augmentation by named seed streams, never by a global generator."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.random import PCG64, Generator, SeedSequence
 from torch import Tensor
 
 from kdstats.datasets import Dataset
+from kdstats.protocol import Recipe
 
 CHUNK = 4096  # images that are gathered, augmented and normalised at a time
 
@@ -114,14 +116,67 @@ def augmented(x: Tensor, name: str, seed: SeedSequence, epoch: int, index: Tenso
 
 
 def batches(
-    images: Images, order: np.ndarray, augmentation: str, seed: SeedSequence, epoch: int
+    images: Images, order: np.ndarray, recipe: Recipe, named: Callable[[str], SeedSequence], epoch: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The batches of one epoch: index (b,), views (b, channels, height, width) float32, labels (b,)."""
+    """The batches of one epoch: index (b,), views (b, channels, height, width) float32, labels.
+
+    Labels are classes, (b,) int64; with label smoothing, mixup or cutmix probabilities, (b, C) float32. ``named`` gives
+    the streams "augmentation" and "mixing" of the students' seed.
+    """
     n = len(images.y_train)
     size = max(1, CHUNK // order.shape[1])
+    mixings = _mixings(recipe, generator(named("mixing"), epoch), len(order), images.shape)
     for start in range(0, len(order), size):
         index = torch.from_numpy(order[start : start + size]).to(images.y_train.device)
         flat = index.reshape(-1)
-        views = normalise(images, augmented(images.x_train[flat], augmentation, seed, epoch, flat, n))
-        labels = images.y_train[flat]
-        yield from zip(index, views.split(index.shape[1]), labels.split(index.shape[1]), strict=True)
+        chosen = augmented(images.x_train[flat], recipe.augmentation, named("augmentation"), epoch, flat, n)
+        views, labels = normalise(images, chosen), images.y_train[flat]
+        if recipe.label_smoothing or recipe.mixes:
+            smoothing = recipe.label_smoothing or 0.0
+            labels = F.one_hot(labels, images.classes).float() * (1 - smoothing) + smoothing / images.classes
+        for part in zip(index, views.split(index.shape[1]), labels.split(index.shape[1]), strict=True):
+            yield mixed(*part, next(mixings)) if recipe.mixes else part
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How a batch is mixed with its own reverse.
+
+    ``share`` of each image stays: of every pixel (mixup; ``box`` is None), or all but the box rows, columns (cutmix).
+    """
+
+    share: float
+    box: tuple[slice, slice] | None = None
+
+
+def _mixings(recipe: Recipe, draws: Generator, steps: int, shape: tuple[int, int, int]) -> Iterator[Mixing]:
+    """A mixing for each batch of an epoch; with both mixup and cutmix, one or the other at even odds."""
+    kinds = [kind for kind in ("mixup", "cutmix") if getattr(recipe, kind)]
+    for _ in range(steps if kinds else 0):
+        kind = kinds[int(draws.integers(len(kinds)))]
+        share = float(draws.beta(getattr(recipe, kind), getattr(recipe, kind)))
+        if kind == "mixup":
+            yield Mixing(share)
+            continue
+        height, width = shape[:2]
+        row, column = int(draws.integers(height)), int(draws.integers(width))  # the box's middle
+        half = (1 - share) ** 0.5 / 2
+        rows = slice(max(0, round(row - half * height)), min(height, round(row + half * height)))
+        columns = slice(max(0, round(column - half * width)), min(width, round(column + half * width)))
+        inside = max(0, rows.stop - rows.start) * max(0, columns.stop - columns.start)
+        yield Mixing(1 - inside / (height * width), (rows, columns))
+
+
+def mixed(index: Tensor, views: Tensor, labels: Tensor, mixing: Mixing) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch and its reverse, mixed: x = λ x_i + (1 - λ) x_j, y likewise; or a box of x_i replaced by x_j's.
+
+    Zhang et al. 2018, equation 1 (mixup); Yun et al. 2019, equations 1 and 2 (cutmix, λ the share of pixels that stay).
+    """
+    other = views.flip(0)
+    if mixing.box is None:
+        views = torch.lerp(other, views, mixing.share)
+    else:
+        rows, columns = mixing.box
+        views = views.clone()
+        views[:, :, rows, columns] = other[:, :, rows, columns]
+    return index, views, torch.lerp(labels.flip(0), labels, mixing.share)

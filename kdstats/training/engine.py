@@ -1,14 +1,17 @@
-"""The step and the loop: one replicate from its seeds to its predictions."""
+"""The step and the loop: replicates from their seeds to their predictions."""
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kdstats.catalog import ARMS
 from kdstats.errors import UserError
@@ -17,7 +20,7 @@ from kdstats.protocol import Recipe
 from kdstats.training.data import Images, batches, epoch_order
 from kdstats.training.models import build_model
 from kdstats.training.objectives import OBJECTIVES
-from kdstats.training.targets import TARGETS, Lesson, logits_of
+from kdstats.training.targets import TARGETS, Lesson, Target, Teacher, logits_of
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """The rate at a step, from 0.
 
     Linear warm-up over ``warmup_epochs``, then constant; or cosine, ½(1 + cos πt) with t from 0 to 1 over the rest; or
-    a tenth at each milestone (epochs).
+    a tenth at each milestone (epochs). One-cycle: along half a cosine from 1/25 of the rate up to it over 30 % of the
+    steps, and down to 1/250,000 over the others (Smith & Topin 2018, with PyTorch's defaults; momentum stays).
 
     Examples
     --------
@@ -69,6 +73,11 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     >>> [round(learning_rate(recipe, step, 1), 3) for step in range(4)]
     [1.0, 0.854, 0.5, 0.146]
     """
+    if recipe.schedule == "one-cycle":
+        last = recipe.epochs * steps_per_epoch - 1
+        top = 0.3 * (last + 1) - 1
+        start, end, t = (1 / 25, 1.0, step / top) if step <= top else (1.0, 4e-6, (step - top) / (last - top))
+        return recipe.learning_rate * (end + (start - end) * 0.5 * (1 + math.cos(math.pi * t)))
     warmup = recipe.warmup_epochs * steps_per_epoch
     if step < warmup:
         return recipe.learning_rate * (step + 1) / warmup
@@ -92,81 +101,185 @@ def make_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.Adamax(parameters, recipe.learning_rate, weight_decay=decay, foreach=True)
 
 
-def train_replicate(
-    replicate: Replicate,
+@dataclass
+class Student:
+    """A network in training, teachers included: all that its next step needs.
+
+    Attributes
+    ----------
+    averaged : the moving average of its weights, which is what is evaluated, where the recipe asks for one
+    goal, loss : the arm's target and objective
+    losses : mean training loss of each epoch that is done
+    failed_at : the first step, from 1, whose loss was not finite
+    """
+
+    id: str
+    model: nn.Module
+    averaged: AveragedModel | None
+    optimiser: torch.optim.Optimizer
+    goal: Target | None
+    loss: Callable[[Tensor, Tensor | None, Tensor], Tensor]
+    losses: list[float] = field(default_factory=list)
+    failed_at: int | None = None
+
+    @property
+    def network(self) -> nn.Module:
+        return self.model if self.averaged is None else self.averaged.module
+
+
+def train_replicates(
+    replicates: Sequence[Replicate],
     recipe: Recipe,
     seed: int,
     images: Images,
-    teacher: Callable[[str], nn.Module],
-    on_epoch: Callable[[int], None] = lambda epoch: None,
-) -> Trained:
-    """Train one replicate for all its epochs and predict the evaluation set.
+    teacher: Callable[[str], Teacher],
+    after_epoch: Callable[[Sequence[Student]], None] = lambda students: None,
+    states: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+) -> list[Trained]:
+    """Train replicates of one teacher and seed side by side for all their epochs, and predict the evaluation set.
+
+    Each gets what it would get alone, bit for bit on the CPU: they share the batch, its views and what teachers say of
+    them, and nothing that is changed.
 
     Parameters
     ----------
-    replicate : what to train
+    replicates : of one role, teacher and seed
     recipe : how
     seed : the protocol's seed, root of all streams
     images : the dataset on the device
-    teacher : from a teacher's ID to its trained network, on the device
-    on_epoch : called with the number of epochs that are done
+    teacher : from a teacher's ID to it, on the device
+    after_epoch : called with the networks still in training, each epoch
+    states : by ID, ``state_of`` a network after some epochs, from which it goes on
 
     Notes
     -----
     Under initialisation "teacher" a student starts from its teacher's *initial* weights, under "fresh" from its own
     stream's. Order, augmentation and noise belong to (teacher, student seed), never to the arm: that is the pairing.
     """
-    device = images.x_train.device
-    point = replicate.point
-    role, number = replicate.role, (replicate.teacher, replicate.seed)
+    role, *number = (one := replicates[0]).role, one.teacher, one.seed
 
     def named(purpose: str) -> np.random.SeedSequence:
         return stream(seed, role, *number, purpose)
 
-    inherits = point is not None and point.initialisation == "teacher"
-    initial = stream(seed, "teacher", replicate.teacher, None, "init") if inherits else named("init")
-    model = build_model(replicate.model, images.shape, images.classes, initial).to(device)
-    optimiser = make_optimiser(recipe, model)
+    students = [begin(replicate, recipe, seed, images, teacher, named("noise")) for replicate in replicates]
+    for student in students:
+        if states and student.id in states:
+            restore(student, states[student.id])
+    for epoch in range(min(len(student.losses) for student in students), recipe.epochs):
+        now = [student for student in students if len(student.losses) == epoch and student.failed_at is None]
+        if not now:
+            continue
+        order = epoch_order(named("order"), epoch, len(images.y_train), recipe.batch_size)
+        values = _epoch(now, recipe, epoch, len(order), batches(images, order, recipe, named, epoch))
+        for student, losses in zip(now, values, strict=True):
+            finite = np.isfinite(losses)
+            if finite.all():
+                student.losses.append(float(losses.mean()))
+            else:
+                student.failed_at = epoch * len(order) + int(finite.argmin()) + 1
+        after_epoch([student for student in now if student.failed_at is None])
+    return [_finished(student, recipe, images) for student in students]
 
+
+def begin(
+    replicate: Replicate,
+    recipe: Recipe,
+    seed: int,
+    images: Images,
+    teacher: Callable[[str], Teacher],
+    noise: np.random.SeedSequence,
+) -> Student:
+    """A replicate before its first step."""
+    point = replicate.point
+    inherits = point is not None and point.initialisation == "teacher"
+    origin = ("teacher", replicate.teacher, None) if inherits else (replicate.role, replicate.teacher, replicate.seed)
+    model = build_model(replicate.model, images.shape, images.classes, stream(seed, *origin, "init"))
+    model = model.to(images.x_train.device)
+    averaged = None
+    if recipe.ema:
+        averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
     arm = ARMS[point.kind] if point else None
     parameters = dict(point.parameters) if point else {}
-    objective = OBJECTIVES[arm.objective if arm else "ce"]
-    target = None
+    goal = None
     if arm and arm.target and replicate.own:
-        lesson = Lesson(
-            images, recipe.augmentation, parameters, named("noise"),
-            teacher(replicate.own), teacher(replicate.other) if replicate.other else None,
-        )  # fmt: skip
-        target = TARGETS[arm.target](lesson)
+        other = teacher(replicate.other) if replicate.other else None
+        lesson = Lesson(images, recipe.same_views, parameters, noise, teacher(replicate.own), other)
+        goal = TARGETS[arm.target](lesson)
+    objective = OBJECTIVES[arm.objective if arm else "ce"]
     weights = {key: value for key, value in parameters.items() if key in inspect.signature(objective).parameters}
+    return Student(replicate.id, model, averaged, make_optimiser(recipe, model), goal, partial(objective, **weights))
 
-    half = recipe.precision == "bfloat16"
-    precision = torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
-    losses: list[float] = []
-    step = 0
-    for epoch in range(recipe.epochs):
-        order = epoch_order(named("order"), epoch, len(images.y_train), recipe.batch_size)
-        model.train()
-        epoch_losses: list[Tensor] = []
-        for index, views, labels in batches(images, order, recipe.augmentation, named("augmentation"), epoch):
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(recipe, step, len(order))
-            with precision:
-                goal = target(epoch, index, views) if target else None
-                logits = model(views)
-            loss = objective(logits.float(), goal, labels, **weights)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            epoch_losses.append(loss.detach())
-            step += 1
-        values = torch.stack(epoch_losses).double().cpu().numpy()  # the one synchronisation of the epoch
-        if not np.isfinite(values).all():
-            first = int(np.flatnonzero(~np.isfinite(values))[0])
-            return Trained(model, None, tuple(losses), step - len(values) + first + 1)
-        losses.append(float(values.mean()))
-        on_epoch(epoch + 1)
-    predictions = logits_of(model, images, images.x_test).cpu().numpy()
-    if not np.isfinite(predictions).all():
-        return Trained(model, None, tuple(losses), step)
-    return Trained(model, predictions, tuple(losses))
+
+def _epoch(
+    students: Sequence[Student],
+    recipe: Recipe,
+    epoch: int,
+    steps: int,
+    parts: Iterable[tuple[Tensor, Tensor, Tensor]],
+) -> NDArray[np.float64]:
+    """One epoch of every network; the losses, (networks, steps)."""
+    precision = torch.bfloat16 if recipe.precision == "bfloat16" else None
+    for student in students:
+        student.model.train()
+    losses: list[Tensor] = []
+    for step, (index, views, labels) in enumerate(parts, epoch * steps):
+        rate = learning_rate(recipe, step, steps)
+        for student in students:
+            with torch.autocast(views.device.type, precision) if precision else nullcontext():
+                goal = student.goal(epoch, index, views) if student.goal else None
+                logits = student.model(views)
+            loss = student.loss(logits.float(), goal, labels)
+            _step(student, loss, rate, recipe)
+            losses.append(loss.detach())
+    values = torch.stack(losses).double().cpu().numpy()  # the one synchronisation of the epoch
+    return values.reshape(steps, len(students)).T
+
+
+def _step(student: Student, loss: Tensor, rate: float, recipe: Recipe) -> None:
+    for group in student.optimiser.param_groups:
+        group["lr"] = rate
+    student.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    if recipe.clip_norm:
+        nn.utils.clip_grad_norm_(student.model.parameters(), recipe.clip_norm)
+    student.optimiser.step()
+    if student.averaged is not None:
+        student.averaged.update_parameters(student.model)
+
+
+def _finished(student: Student, recipe: Recipe, images: Images) -> Trained:
+    losses = tuple(student.losses)
+    if student.failed_at is not None:
+        return Trained(student.network, None, losses, student.failed_at)
+    logits = logits_of(student.network, images, images.x_test).cpu().numpy()
+    if not np.isfinite(logits).all():
+        return Trained(student.network, None, losses, recipe.epochs * (len(images.y_train) // recipe.batch_size))
+    return Trained(student.network, logits, losses)
+
+
+def state_of(student: Student) -> dict[str, np.ndarray]:
+    """All that changes in training, by name: ``model.*``, ``averaged.*``, ``optimiser.PARAMETER.*`` and ``losses``."""
+    found = {f"model.{key}": value for key, value in student.model.state_dict().items()}
+    if student.averaged is not None:
+        found |= {f"averaged.{key}": value for key, value in student.averaged.state_dict().items()}
+    for i, parameter in enumerate(student.model.parameters()):
+        found |= {f"optimiser.{i}.{key}": value for key, value in student.optimiser.state[parameter].items()}
+    arrays = {key: np.array(value.detach().cpu().numpy(), order="C") for key, value in found.items()}  # copies
+    return arrays | {"losses": np.array(student.losses)}
+
+
+def restore(student: Student, state: Mapping[str, np.ndarray]) -> None:
+    """Put a network back to where ``state_of`` was taken."""
+
+    def under(prefix: str) -> dict[str, Tensor]:
+        return {key.removeprefix(prefix): torch.tensor(v) for key, v in state.items() if key.startswith(prefix)}
+
+    student.model.load_state_dict(under("model."))
+    if student.averaged is not None:
+        student.averaged.load_state_dict(under("averaged."))
+    for i, parameter in enumerate(student.model.parameters()):
+        student.optimiser.state[parameter] = {  # in the parameter's own layout, which the fused step takes for granted
+            key: torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+            for key, value in under(f"optimiser.{i}.").items()
+        }
+    student.losses = state["losses"].tolist()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,23 +15,52 @@ from kdstats.training.data import Images, generator, normalise
 Target = Callable[[int, Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """What a target may draw on: the data, the student's own and another teacher, a stream for noise."""
-
-    images: Images
-    augmentation: str
-    parameters: dict[str, Any]
-    noise: SeedSequence
-    teacher: nn.Module
-    other: nn.Module | None
-
-
 @torch.no_grad()
 def logits_of(model: nn.Module, images: Images, x: Tensor, batch: int = 1024) -> Tensor:
     """The model's logits on plain images, (n, C) float32, in evaluation mode."""
     model.eval()
     return torch.cat([model(normalise(images, part)).float() for part in x.split(batch)])
+
+
+class Teacher:
+    """A trained network that answers each question once, however many students ask it.
+
+    Attributes
+    ----------
+    model : in evaluation mode
+    table : (n_train, C) float32, its logits on the plain training images
+    """
+
+    def __init__(self, model: nn.Module, images: Images) -> None:
+        self.model, self.images = model.eval(), images
+        self._asked: Tensor | None = None
+        self._said: Tensor | None = None
+
+    @cached_property
+    def table(self) -> Tensor:
+        return logits_of(self.model, self.images, self.images.x_train)
+
+    @torch.no_grad()
+    def __call__(self, views: Tensor) -> Tensor:
+        """Logits (b, C) of a batch's views; the same tensor again is not computed again."""
+        if views is not self._asked or self._said is None:
+            self._asked, self._said = views, self.model(views).float()
+        return self._said
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a target may draw on: the data, the student's own and another teacher, a stream for noise.
+
+    ``same_views``: every epoch shows the plain training images.
+    """
+
+    images: Images
+    same_views: bool
+    parameters: dict[str, Any]
+    noise: SeedSequence
+    teacher: Teacher
+    other: Teacher | None
 
 
 def own_teacher(lesson: Lesson) -> Target:
@@ -44,17 +74,10 @@ def other_teacher(lesson: Lesson) -> Target:
     return _logits(lesson, lesson.other)
 
 
-def _logits(lesson: Lesson, model: nn.Module) -> Target:
-    if lesson.augmentation == "none":  # every epoch shows the same views: one forward pass is enough
-        table = logits_of(model, lesson.images, lesson.images.x_train)
-        return lambda epoch, index, views: table[index]
-    model.eval()
-
-    @torch.no_grad()
-    def forward(epoch: int, index: Tensor, views: Tensor) -> Tensor:
-        return model(views).float()
-
-    return forward
+def _logits(lesson: Lesson, teacher: Teacher) -> Target:
+    if lesson.same_views:  # one forward pass is enough for all epochs
+        return lambda epoch, index, views: teacher.table[index]
+    return lambda epoch, index, views: teacher(views)
 
 
 def noise(lesson: Lesson) -> Target:
@@ -69,8 +92,7 @@ def noise(lesson: Lesson) -> Target:
     uniform = parameters["noise"] == "uniform"
     mean, std = 0.0, parameters["scale"]
     if std == "teacher":
-        logits = logits_of(lesson.teacher, lesson.images, lesson.images.x_train)
-        mean, std = float(logits.mean()), float(logits.std())
+        mean, std = float(lesson.teacher.table.mean()), float(lesson.teacher.table.std())
 
     def draw(epoch: int) -> Tensor:
         draws = generator(lesson.noise, epoch)

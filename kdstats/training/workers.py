@@ -8,27 +8,37 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kdstats import store
 from kdstats.errors import UserError
 from kdstats.plan import Plan, Replicate, stream
 
+TOGETHER = 16  # replicates that a worker trains side by side
+
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is told: the plan, where replicates go, where the data come from, the device."""
+    """What a worker is told: the plan, where replicates go, where the data come from, the device.
+
+    ``keep_every``: seconds after which networks in training are kept, so that a run that is killed goes on from there.
+    """
 
     plan: Plan
     root: Path
     load: Callable[[], Any]
     fingerprint: str
     device: str
+    workers: int = 1
+    keep_every: float = 60.0
 
 
 @dataclass
@@ -53,7 +63,7 @@ def default_workers(device: str) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def train_missing(job: Job, workers: int, show: Callable[[Progress], None], progress: Progress) -> None:
+def train_missing(job: Job, show: Callable[[Progress], None], progress: Progress) -> None:
     """Run workers until every replicate of the plan is there.
 
     Raises
@@ -66,7 +76,7 @@ def train_missing(job: Job, workers: int, show: Callable[[Progress], None], prog
     context = multiprocessing.get_context("spawn")
     pairs = []
     with _ignoring_interrupts():  # children inherit it: an interrupt is for the parent to handle
-        for _ in range(workers):
+        for _ in range(job.workers):
             receiver, sender = context.Pipe(duplex=False)
             process = context.Process(target=work, args=(job, sender), daemon=True)
             process.start()
@@ -149,24 +159,46 @@ def _walk(job: Job, pipe: Connection) -> None:
     be_deterministic(room.device)
     left = list(job.plan.replicates)
     while left:
-        waiting: list[Replicate] = []
+        waiting = []
         for replicate in left:
-            if not store.complete(job.root, replicate.id):
-                ready = all(store.complete(job.root, id) for id in replicate.needs)
-                with store.locked(job.root, replicate.id) if ready else contextlib.nullcontext(False) as ours:
-                    if ours and not store.complete(job.root, replicate.id):
-                        _train(replicate, room, pipe)
             if store.complete(job.root, replicate.id):
                 pipe.send(("done", replicate.id))
             else:
                 waiting.append(replicate)
-        if len(waiting) == len(left):
-            time.sleep(0.05)  # others are training what is needed
         left = waiting
+        with contextlib.ExitStack() as locks:
+            group = _claim(left, room, locks)
+            if group:
+                _train(group, room, pipe)
+            elif left:
+                time.sleep(0.05)  # others are training what is needed
+
+
+def _claim(left: Sequence[Replicate], room: "_Room", locks: contextlib.ExitStack) -> list[Replicate]:
+    """Lock replicates that can be trained now and share a teacher and a seed, and so all but their targets.
+
+    Half of what would be this worker's part if all that is left were shared evenly, so that none waits for long in the
+    end; never more than fit into memory.
+    """
+    most = min(room.most, max(1, len(left) // (2 * room.job.workers)))
+    group: list[Replicate] = []
+    for replicate in left:
+        if len(group) == most or (group and _kin(replicate) != _kin(group[0])):
+            break
+        root = room.job.root
+        ready = not store.complete(root, replicate.id) and all(store.complete(root, id) for id in replicate.needs)
+        ours = ready and locks.enter_context(store.locked(root, replicate.id))
+        if ours and not store.complete(root, replicate.id):  # not finished by another meanwhile
+            group.append(replicate)
+    return group
+
+
+def _kin(replicate: Replicate) -> tuple[str, int, int | None]:
+    return replicate.role, replicate.teacher, replicate.seed
 
 
 class _Room:
-    """What a worker keeps between replicates: the images, and the teachers that it used last."""
+    """What a worker keeps between replicates: the images, the teachers that it used last, how many fit into memory."""
 
     def __init__(self, job: Job) -> None:
         import torch
@@ -174,6 +206,7 @@ class _Room:
         self.job = job
         self.device = torch.device(job.device)
         self.teachers: dict[str, Any] = {}
+        self.most = TOGETHER
 
     @cached_property
     def images(self) -> Any:
@@ -191,6 +224,7 @@ class _Room:
         import torch
 
         from kdstats.training.models import build_model
+        from kdstats.training.targets import Teacher
 
         if id not in self.teachers:
             while len(self.teachers) >= 4:
@@ -199,41 +233,86 @@ class _Room:
             model = build_model(name, self.images.shape, self.images.classes, stream("overwritten"))
             weights = store.read_weights(self.job.root, id)
             model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
-            self.teachers[id] = model.to(self.device).eval().requires_grad_(False)
+            self.teachers[id] = Teacher(model.to(self.device).requires_grad_(False), self.images)
         return self.teachers[id]
 
 
-def _train(replicate: Replicate, room: _Room, pipe: Connection) -> None:
-    """Train one replicate, whose lock we hold, and write what came of it, failure included."""
-    from kdstats.training.engine import train_replicate
+def _train(group: Sequence[Replicate], room: _Room, pipe: Connection) -> None:
+    """Train replicates, whose locks we hold, and write what came of them, failure included."""
+    import torch
 
-    job = room.job
-    start = time.perf_counter()
-    logits, weights = None, None
-    meta = _describe(replicate, room.device)
-    sick = next((id for id in replicate.needs if store.read_replicate(job.root, id).logits is None), None)
-    if sick:
-        meta |= {"status": "failed", "reason": "its teacher failed", "step": 0, "losses": []}
-    else:
-        recipe, seed = job.plan.protocol.recipe, job.plan.protocol.seed
-        trained = train_replicate(
-            replicate, recipe, seed, room.images, room.teacher, lambda epoch: pipe.send(("epoch", replicate.id, epoch))
-        )
-        logits = trained.logits
-        meta |= {"status": "trained", "losses": list(trained.losses)}
-        if trained.failed_at is not None:
-            meta |= {"status": "failed", "reason": "the loss was not a finite number", "step": trained.failed_at}
+    root = room.job.root
+    sick = [r for r in group if any(store.read_replicate(root, id).logits is None for id in r.needs)]
+    for replicate in sick:
+        why = {"status": "failed", "reason": "its teacher failed", "step": 0, "losses": [], "seconds": 0.0}
+        _write(replicate, room, why)
+    well = [replicate for replicate in group if replicate not in sick]
+    try:
+        _train_together(well, room, pipe) if well else None
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        if len(well) == 1:
+            raise UserError(
+                f"{well[0]}: there is too little memory on {device_name(room.device)} to train it"
+                f" ({' '.join(str(error).split())[:200]}). Choose a smaller batch_size or model"
+            ) from None
+        if room.device.type == "cuda":
+            torch.cuda.empty_cache()
+        room.most = len(well) // 2  # what was kept of them is gone on with
+
+
+def _train_together(group: Sequence[Replicate], room: _Room, pipe: Connection) -> None:
+    from kdstats.training.engine import Student, state_of, train_replicates
+
+    job, made_on = room.job, f"{device_name(room.device)} {_torch_version()}"
+    start = kept = time.perf_counter()
+
+    def after_epoch(students: Sequence[Student]) -> None:
+        nonlocal kept
+        for student in students:
+            pipe.send(("epoch", student.id, len(student.losses)))
+        if time.perf_counter() - kept >= job.keep_every:
+            with store.disk_errors(job.root):
+                for student in students:
+                    store.write_state(job.root, student.id, made_on, state_of(student))
+            kept = time.perf_counter()
+
+    protocol = job.plan.protocol
+    states = {r.id: state for r in group if (state := store.read_state(job.root, r.id, made_on)) is not None}
+    trained = train_replicates(
+        group, protocol.recipe, protocol.seed, room.images, room.teacher, after_epoch, states
+    )  # fmt: skip
+    seconds = (time.perf_counter() - start) / len(group)
+    for replicate, one in zip(group, trained, strict=True):
+        meta = {"status": "trained", "losses": list(one.losses), "seconds": round(seconds, 3)}
+        weights = None
+        if one.failed_at is not None:
+            meta |= {"status": "failed", "reason": "the loss was not a finite number", "step": one.failed_at}
         elif replicate.role == "teacher":
-            weights = {key: value.cpu().contiguous().numpy() for key, value in trained.model.state_dict().items()}
-    meta["seconds"] = round(time.perf_counter() - start, 3)
-    with store.disk_errors(job.root):
-        store.write_replicate(job.root, replicate.id, meta, room.images.y_test.cpu().numpy(), logits, weights)
+            weights = {key: value.cpu().contiguous().numpy() for key, value in one.model.state_dict().items()}
+        _write(replicate, room, meta, one.logits, weights)
+
+
+def _write(
+    replicate: Replicate,
+    room: _Room,
+    meta: dict[str, Any],
+    logits: NDArray[np.float32] | None = None,
+    weights: dict[str, NDArray[Any]] | None = None,
+) -> None:
+    root, labels = room.job.root, room.images.y_test.cpu().numpy()
+    with store.disk_errors(root):
+        store.write_replicate(root, replicate.id, _describe(replicate, room.device) | meta, labels, logits, weights)
+        store.remove_state(root, replicate.id)
+
+
+def _torch_version() -> str:
+    import torch
+
+    return torch.__version__.split("+")[0]
 
 
 def _describe(replicate: Replicate, device: Any) -> dict[str, Any]:
     """What meta.json says of a replicate: what it is, and on what it was made."""
-    import torch
-
     point = replicate.point
     return {
         "id": replicate.id,
@@ -247,7 +326,7 @@ def _describe(replicate: Replicate, device: Any) -> dict[str, Any]:
         "own": replicate.own,
         "other": replicate.other,
         "device": device_name(device),
-        "versions": {"torch": torch.__version__.split("+")[0], "python": platform.python_version()},
+        "versions": {"torch": _torch_version(), "python": platform.python_version()},
     }
 
 

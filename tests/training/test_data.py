@@ -6,7 +6,8 @@ import torch
 
 from kdstats.datasets import Dataset, load_dataset
 from kdstats.plan import stream
-from kdstats.training.data import augmented, batches, epoch_order, normalise, to_device
+from kdstats.protocol import Recipe
+from kdstats.training.data import Mixing, augmented, batches, epoch_order, mixed, normalise, to_device
 
 CPU = torch.device("cpu")
 
@@ -73,7 +74,50 @@ def test_every_view_is_a_shifted_and_perhaps_mirrored_copy():
 
 def test_batches_hold_views_and_labels_of_their_index(images):
     order = epoch_order(stream(0), 0, 300, 30)
-    parts = list(batches(images, order, "none", stream(0), 0))
+    parts = list(batches(images, order, Recipe(), stream, 0))
     assert len(parts) == 10
     index, views, labels = parts[7]
     assert torch.equal(labels, images.y_train[index]) and torch.equal(views, normalise(images, images.x_train[index]))
+
+
+def test_smoothed_labels_by_hand(images):
+    order = epoch_order(stream(0), 0, 300, 30)
+    _, _, labels = next(batches(images, order, Recipe(label_smoothing=0.2), stream, 0))
+    true = images.y_train[torch.from_numpy(order[0])]
+    assert torch.allclose(labels.gather(1, true[:, None]), torch.tensor(0.82))  # .8 + .2 / 10
+    assert torch.allclose(labels.sum(1), torch.tensor(1.0)) and labels.min() == pytest.approx(0.02)
+
+
+def test_mixed_by_hand():
+    views = torch.arange(32.0).reshape(2, 1, 4, 4)
+    labels = torch.eye(2)
+    _, x, y = mixed(torch.arange(2), views, labels, Mixing(0.75))
+    assert torch.equal(x[0], 0.75 * views[0] + 0.25 * views[1]) and torch.equal(x[1], 0.25 * views[0] + 0.75 * views[1])
+    assert y.tolist() == [[0.75, 0.25], [0.25, 0.75]]
+    _, x, y = mixed(torch.arange(2), views, labels, Mixing(0.5, (slice(0, 2), slice(0, 4))))
+    assert torch.equal(x[0, :, :2], views[1, :, :2]) and torch.equal(x[0, :, 2:], views[0, :, 2:])
+    assert y.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_labels_are_mixed_as_the_pixels_are(kind):
+    """Images of one colour, 0 or 1: the mean pixel is the share of the label's class, whatever is drawn."""
+    x = np.zeros((64, 8, 8, 1), np.float32)
+    x[32:] = 1
+    y = np.repeat([0, 1], 32)
+    images = to_device(Dataset("x", x, y, x, y, 2), CPU)
+    recipe = Recipe(batch_size=16, **{kind: 1.0})
+    shares = []
+    for epoch in range(5):
+        order = epoch_order(stream(1), epoch, 64, 16)
+        for _, views, labels in batches(images, order, recipe, stream, epoch):
+            pixels = views.mean((1, 2, 3)) * images.std + images.mean
+            assert torch.allclose(pixels, labels[:, 1], atol=1e-5)
+            shares += labels.max(1).values.tolist()
+    assert len(set(shares)) > 10 and min(shares) < 0.9
+
+
+def test_mixing_belongs_to_stream_and_epoch(images):
+    order = epoch_order(stream(0), 0, 300, 30)
+    first, again, other = (next(batches(images, order, Recipe(mixup=1.0), stream, epoch))[1] for epoch in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)

@@ -1,5 +1,7 @@
 """The engine: pairing, bits, schedules, failures. Planted equalities, not timings."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,8 @@ from kdstats.errors import UserError
 from kdstats.plan import Replicate, stream
 from kdstats.protocol import Point, Recipe
 from kdstats.training.data import to_device
-from kdstats.training.engine import be_deterministic, choose_device, learning_rate, train_replicate
-from kdstats.training.targets import Lesson, logits_of, noise
+from kdstats.training.engine import be_deterministic, choose_device, learning_rate, state_of, train_replicates
+from kdstats.training.targets import Lesson, Teacher, noise
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(optimiser="adamw", learning_rate=0.01, epochs=2, batch_size=50, augmentation="crop")
@@ -29,7 +31,12 @@ def teachers(images):
     trained = {}
     for seed in range(2):
         replicate = Replicate(f"t{seed}", "teacher", "mlp", None, seed)
-        trained[f"t{seed}"] = train_replicate(replicate, RECIPE, 0, images, trained.__getitem__).model.eval()
+        trained[f"t{seed}"] = Teacher(alone(replicate, RECIPE, images).model, images)
+    return trained
+
+
+def alone(replicate, recipe, images, teachers=None, **options):
+    (trained,) = train_replicates([replicate], recipe, 0, images, (teachers or {}).__getitem__, **options)
     return trained
 
 
@@ -38,7 +45,7 @@ def student(arm, parameters=None, *, images, teachers, seed=0, initialisation="t
     point = Point(arm, kind, tuple(sorted((parameters or {}).items())), initialisation)
     other = "t1" if kind == "kd-other" else None
     replicate = Replicate("s", "student", "mlp", point, 0, seed, "t0", other)
-    return train_replicate(replicate, recipe, 0, images, teachers.__getitem__)
+    return alone(replicate, recipe, images, teachers)
 
 
 def test_the_same_replicate_has_the_same_bits_whatever_ran_before(images, teachers):
@@ -67,7 +74,7 @@ def test_arms_differ_and_an_arms_name_does_not_matter(images, teachers):
 
 def test_initialisation_teacher_starts_where_the_teacher_started(images, teachers):
     still = Recipe(optimiser="sgd", learning_rate=1e-30, weight_decay=0.0, momentum=0.0, epochs=1, batch_size=100)
-    teacher = train_replicate(Replicate("t", "teacher", "mlp", None, 0), still, 0, images, teachers.__getitem__)
+    teacher = alone(Replicate("t", "teacher", "mlp", None, 0), still, images)
     kd = student("kd", KD, images=images, teachers=teachers, recipe=still)
     assert np.array_equal(teacher.logits, kd.logits)
     fresh = student("ce", images=images, teachers=teachers, recipe=still, initialisation="fresh")
@@ -97,9 +104,105 @@ def test_learning_rates_by_hand():
     assert learning_rate(Recipe(learning_rate=0.3, schedule="constant"), 99, 2) == 0.3
 
 
+def test_one_cycle_is_torchs():
+    model = torch.nn.Linear(1, 1)
+    optimiser = torch.optim.SGD(model.parameters(), 0.2)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.2, total_steps=40, cycle_momentum=False)
+    recipe = Recipe(learning_rate=0.2, schedule="one-cycle", epochs=8)
+    for step in range(40):
+        assert learning_rate(recipe, step, 5) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9)
+        optimiser.step()
+        if step < 39:
+            theirs.step()
+    alone = Recipe(learning_rate=0.2, schedule="one-cycle", epochs=1)
+    assert learning_rate(alone, 0, 1) == pytest.approx(0.2 / 250_000)  # a single step is the last one
+
+
+GROUP = (("siddo", {}), ("kd", KD), ("kd-other", KD), ("rcd", RCD), ("kd", KD | {"alpha": 0.9}))
+EVERYTHING = {"label_smoothing": 0.1, "clip_norm": 0.05, "ema": 0.9, "mixup": 0.4, "cutmix": 1.0}
+
+
+def group(model="mlp", which=GROUP):
+    return [
+        Replicate(
+            f"s{i}", "student", model, Point(kind, kind, tuple(sorted(parameters.items())), "fresh"), 0, 3, "t0",
+            "t1" if kind == "kd-other" else None,
+        )
+        for i, (kind, parameters) in enumerate(which)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [{}, {"augmentation": "none"}, EVERYTHING], ids=["crop", "plain", "everything"])
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_networks_side_by_side_are_bit_for_bit_what_they_are_alone(images, teachers, changes, model):
+    recipe = RECIPE.model_copy(update=changes)
+    together = train_replicates(group(model), recipe, 0, images, teachers.__getitem__)
+    for replicate, one in zip(group(model), together, strict=True):
+        by_itself = alone(replicate, recipe, images, teachers)
+        assert np.array_equal(one.logits, by_itself.logits) and one.losses == by_itself.losses, str(replicate)
+
+
+def test_one_that_fails_leaves_the_others_alone(images, teachers):
+    wild = RECIPE.model_copy(update={"epochs": 3})
+    huge = ("kd", KD | {"temperature": 1e30})  # T² is infinite
+    fails, fine = train_replicates(group(which=(huge, ("siddo", {}))), wild, 0, images, teachers.__getitem__)
+    assert fails.logits is None and fails.failed_at == 1 and len(fine.losses) == 3
+    assert np.array_equal(fine.logits, alone(group(which=(huge, ("siddo", {})))[1], wild, images, teachers).logits)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimiser": "sgd", "momentum": 0.9, "nesterov": True},
+        {"optimiser": "sgd", "momentum": 0.0},
+        {"optimiser": "adamw"},
+        {"optimiser": "adamax"},
+        EVERYTHING,
+    ],
+)
+def test_a_training_that_was_cut_off_ends_with_the_same_bits(images, teachers, changes):
+    recipe = RECIPE.model_copy(update={"epochs": 4} | changes)
+    kept = {}
+
+    def keep(students):
+        for student in students:
+            if len(student.losses) == 1 + (student.id == "s1"):  # one of them got an epoch further
+                kept[student.id] = state_of(student)
+
+    whole = train_replicates(group("cnn"), recipe, 0, images, teachers.__getitem__, keep)
+    assert len(kept) == len(GROUP)
+    again = train_replicates(group("cnn"), recipe, 0, images, teachers.__getitem__, states=kept)
+    for one, other in zip(whole, again, strict=True):
+        assert np.array_equal(one.logits, other.logits) and one.losses == other.losses
+
+
+def test_every_option_of_a_recipe_changes_what_is_trained(images, teachers):
+    (plain,) = train_replicates(group(which=GROUP[1:2]), RECIPE, 0, images, teachers.__getitem__)
+    for name, value in EVERYTHING.items():
+        recipe = RECIPE.model_copy(update={name: value})
+        (changed,) = train_replicates(group(which=GROUP[1:2]), recipe, 0, images, teachers.__getitem__)
+        assert not np.array_equal(changed.logits, plain.logits), name
+
+
+def test_an_average_of_weights_by_hand(images, teachers):
+    recipe = Recipe(optimiser="sgd", momentum=0.0, weight_decay=0.0, learning_rate=0.1, schedule="constant", epochs=2,
+                    batch_size=100)  # fmt: skip
+    weights = []
+
+    def keep(students):
+        weights.append(students[0].model[1].weight.detach().clone())
+
+    (trained,) = train_replicates(
+        group(which=GROUP[:1]), recipe.model_copy(update={"ema": 0.8}), 0, images, teachers.__getitem__, keep
+    )
+    # torch copies the first weights that it is shown, those after the first step
+    expected = 0.8 * weights[0] + 0.2 * weights[1]
+    assert torch.allclose(trained.model[1].weight, expected, atol=1e-7)
+
+
 def test_noise_is_fixed_per_example_matched_to_the_teacher_and_redrawn_when_asked(images, teachers):
     def target(**changes):
-        lesson = Lesson(images, "none", RCD | changes, stream(7), teachers["t0"], None)
+        lesson = Lesson(images, True, RCD | changes, stream(7), teachers["t0"], None)
         return noise(lesson)
 
     index = torch.arange(100)
@@ -108,7 +211,7 @@ def test_noise_is_fixed_per_example_matched_to_the_teacher_and_redrawn_when_aske
     assert torch.equal(fixed(0, index[10:20], index), fixed(0, index, index)[10:20])
     again = target(redraw=True)
     assert not torch.equal(again(0, index, index), again(1, index, index))
-    teacher = logits_of(teachers["t0"], images, images.x_train)
+    teacher = teachers["t0"].table
     for kind in ("gaussian", "uniform"):  # 1,000 draws: mean and spread within 4 standard errors
         drawn = target(noise=kind)(0, index, index)
         assert abs(drawn.mean() - teacher.mean()) < 4 * teacher.std() / 1000**0.5
@@ -131,7 +234,7 @@ def test_a_device_that_is_not_there():
 def test_cuda_agrees_with_the_cpu(images, teachers):
     card = torch.device("cuda")
     there = to_device(load_dataset("digits", train=100, test=50), card)
-    moved = {key: model.to(card) for key, model in teachers.items()}
+    moved = {key: Teacher(copy.deepcopy(teacher.model).to(card), there) for key, teacher in teachers.items()}
     on_card = student("kd", KD, images=there, teachers=moved).logits
     assert np.allclose(on_card, student("kd", KD, images=images, teachers=teachers).logits, atol=0.05)
 
