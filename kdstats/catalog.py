@@ -6,6 +6,7 @@ test holds the two against each other.
 """
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -90,15 +91,22 @@ MODELS: dict[str, Model] = {
     "cnn": Model("two 3×3 convolutions of 16 and 32 channels, the second of stride 2, with batch norm", 2),
     **{f"resnet{n}": Model(f"CIFAR-style ResNet-{n}, widths 16, 32, 64", 8) for n in (8, 14, 20, 32, 56, 110)},
     **{f"resnet{n}": Model(f"ResNet-{n} with the 3×3 stem", 8) for n in (18, 34, 50)},
-    **{
-        f"wrn-{d}-{k}": Model(f"Wide ResNet of depth {d}, {k} times as wide", 8)
-        for d, k in ((16, 1), (16, 2), (16, 4), (16, 8), (28, 2), (28, 10), (40, 1), (40, 2), (40, 4))
-    },
     **{f"vgg{n}": Model(f"VGG-{n} with batch norm and one linear layer", 32) for n in (11, 16, 19)},
     "mobilenetv2": Model("MobileNetV2, its first two halvings left out", 8),
     "vit": Model("ViT-Tiny with patches of 4×4", 8),
     "mixer": Model("MLP-Mixer, half as wide as S, patches of 4×4", 8),
 }
+
+WIDE = r"wrn-(10|16|22|28|34|40|46|52)-([1-9]|1[0-9]|20)"  # Wide ResNet: depth 6n + 4, factor
+LIBRARIES = ("torchvision", "timm")  # theirs is LIBRARY:NAME
+
+
+def model(name: str) -> Model | None:
+    """Our network of a name, such as resnet20 or wrn-28-10; None where there is none."""
+    if wide := re.fullmatch(WIDE, name):
+        return Model(f"Wide ResNet of depth {wide[1]}, {wide[2]} times as wide", 8)
+    return MODELS.get(name)
+
 
 DATASETS: dict[str, str] = {
     "digits": "scikit-learn's 1,797 images of 8×8 pixels",

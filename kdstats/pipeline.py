@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kdstats
-from kdstats import store
-from kdstats.catalog import ARMS, ASYMMETRY, METRICS, MODELS
+from kdstats import catalog, store
+from kdstats.catalog import ARMS, ASYMMETRY, METRICS
 from kdstats.datasets import Dataset, load_dataset
 from kdstats.errors import UserError
 from kdstats.plan import Plan, clusters, make_plan, refuse_unattainable, sizes, swaps_teachers
@@ -96,11 +96,19 @@ def plan_protocol(file: Path, options: Options) -> tuple[Plan, Dataset, Callable
             " images; choose a smaller batch"
         )
     for role, model in (("teacher", protocol.teacher.model), ("student", protocol.student.model)):
-        if min(dataset.shape[:2]) < (smallest := MODELS[model].smallest):
-            raise UserError(
-                f"{file}: {role}.model: {model} needs images of {smallest}×{smallest} and more,"
-                f" these have {dataset.shape[0]}×{dataset.shape[1]}"
-            )
+        if ours := catalog.model(model):
+            if min(dataset.shape[:2]) < ours.smallest:
+                raise UserError(
+                    f"{file}: {role}.model: {model} needs images of {ours.smallest}×{ours.smallest} and more,"
+                    f" these have {dataset.shape[0]}×{dataset.shape[1]}"
+                )
+            continue
+        from kdstats.training.architectures import check_model
+
+        try:
+            check_model(model, dataset.shape, dataset.classes, protocol.recipe.batch_size)
+        except UserError as error:
+            raise UserError(f"{file}: {role}.model: {error}") from None
     late = store.late_with(run_folder(protocol.name, options), protocol)
     plan = make_plan(protocol, dataset.fingerprint, late)
     refuse_unattainable(plan, late)

@@ -135,10 +135,20 @@ class Dataset(Block):
         return self
 
 
+def _architecture(name: Any) -> Any:
+    library, _, theirs = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if not isinstance(name, str) or not (catalog.model(name) or (theirs and library in catalog.LIBRARIES)):
+        raise Mistakes(((), not_allowed(name, [*catalog.MODELS, "wrn-D-K", "torchvision:NAME", "timm:NAME"])))
+    return name
+
+
+Architecture = Annotated[str, BeforeValidator(_architecture)]
+
+
 class Role(Block):
     """The networks of one role: an architecture and the seeds of its replicates."""
 
-    model: Annotated[str, OneOf(catalog.MODELS)]
+    model: Architecture
     seeds: Seeds
 
 

@@ -24,12 +24,9 @@ from kdstats import catalog
 from kdstats.datasets import load_dataset
 from kdstats.documents import nearest
 from kdstats.errors import UserError
-from kdstats.plan import stream
 from kdstats.store import write_whole
+from kdstats.training.architectures import makers_of
 from kdstats.training.data import to_device
-from kdstats.training.models import Shape, build_model
-
-Makers = dict[str, Callable[[int], nn.Module]]  # architecture -> from the number of classes to a network
 
 PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".tar")  # torch.save's; only their tensors are read
 NESTED = ("state_dict", "model", "model_state_dict")
@@ -39,8 +36,6 @@ EXPORT = (
     " or its predictions with numpy.savez(FILE, logits=…)"
 )
 PROBE = 1009  # classes of a trial network: no other layer has this width
-# else they draw their initial weights for seconds, and warn
-MORE = {"googlenet": {"init_weights": False}, "inception_v3": {"init_weights": False}}
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 IMAGENET = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)  # torchvision's
@@ -100,7 +95,8 @@ def read_checkpoint(
 
     Examples
     --------
-    >>> model = build_model("cnn", (8, 8, 1), 10, stream("overwritten"))
+    >>> from kdstats.training.models import cnn
+    >>> model = cnn((8, 8, 1), 10)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     safetensors.torch.save_model(model, f"{folder}/cnn.safetensors")
     ...     found = read_checkpoint(f"{folder}/cnn.safetensors", "cnn", (8, 8, 1))
@@ -108,11 +104,11 @@ def read_checkpoint(
     ('kdstats:cnn', 10)
     """
     path = Path(file)
-    makers = _makers(architecture, image_shape)
+    makers = makers_of(architecture, image_shape)
     weights, sha256 = _weights(path)
     # where two architectures have the name, the one whose keys are the file's
     name, model = min(
-        ((name, make(classes or PROBE)) for name, make in makers.items()),
+        ((name, _empty(make, classes or PROBE)) for name, make in makers.items()),
         key=lambda made: len(made[1].state_dict().keys() ^ weights.keys()),
     )
     if classes is None:
@@ -121,9 +117,15 @@ def read_checkpoint(
         if not head.ndim or not len(head):
             raise UserError(f"{path}: has no last layer of {name} ({last}), so it is not of this architecture")
         classes = len(head)
-        model = makers[name](classes)
+        model = _empty(makers[name], classes)
     _fill(model, weights, f"{path}: does not fit {name}", classes)
     return Checkpoint(str(path), name, model.eval().requires_grad_(False), classes, sha256)
+
+
+def _empty(make: Callable[[int], nn.Module], classes: int) -> nn.Module:
+    """A network whose weights are to be overwritten; the global generator stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        return make(classes).to(memory_format=torch.channels_last)
 
 
 def _weights(path: Path) -> tuple[dict[str, Tensor], str]:
@@ -221,87 +223,6 @@ def _size(shape: Sequence[int]) -> str:
 
 def _type(value: Tensor) -> str:
     return "meta (without numbers)" if value.is_meta else f"{value.dtype}".removeprefix("torch.")
-
-
-# Architectures ---------------------------------------------------------------------------------------------------
-
-
-def _makers(architecture: str, shape: Shape) -> Makers:
-    """Who can make an architecture of this name; two where kdstats and torchvision both have it."""
-    room, name = architecture.split(":", 1) if ":" in architecture else ("", architecture)
-    rooms: dict[str, Callable[[str, Shape], Makers]] = {"kdstats": _ours, "torchvision": _torchvisions, "timm": _timms}
-    if room and room not in rooms:
-        raise UserError(f"{architecture}: there is no {room}: write kdstats:NAME, torchvision:NAME or timm:NAME")
-    makers = rooms[room](name, shape) if room else _ours(name, shape) | _torchvisions(name, shape)
-    if makers:
-        return makers
-    if room == "timm":
-        names = _timm().list_models()
-        raise UserError(
-            f"{architecture}: timm has no such architecture{nearest(name, names)}; timm.list_models() has all"
-        )
-    theirs = _torchvision_names()
-    if name in theirs:
-        raise UserError(f"{architecture}: torchvision's networks take images of 3 channels; these have {shape[2]}")
-    raise UserError(
-        f"{architecture}: there is no such architecture{nearest(name, [*catalog.MODELS, *theirs])}; there are those of"
-        f" kdstats ({', '.join(catalog.MODELS)}), torchvision's ({', '.join(theirs) or 'not installed'}) and timm:NAME"
-    )
-
-
-def _ours(name: str, shape: Shape) -> Makers:
-    if name not in catalog.MODELS:
-        return {}
-    smallest = catalog.MODELS[name].smallest
-    if min(shape[:2]) < smallest:
-        raise UserError(
-            f"kdstats:{name}: needs images of {smallest}×{smallest} pixels; these are {shape[0]}×{shape[1]}"
-        )
-    return {f"kdstats:{name}": lambda classes: build_model(name, shape, classes, stream("overwritten"))}
-
-
-def _torchvisions(name: str, shape: Shape) -> Makers:
-    if name not in _torchvision_names() or shape[2] != 3:
-        return {}
-    import torchvision
-
-    def make(classes: int) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            model: nn.Module = torchvision.models.get_model(
-                name, weights=None, num_classes=classes, **MORE.get(name, {})
-            )
-        return model
-
-    return {f"torchvision:{name}": make}
-
-
-def _torchvision_names() -> list[str]:
-    try:
-        import torchvision
-    except ImportError:
-        return []
-    return list(torchvision.models.list_models(module=torchvision.models))
-
-
-def _timms(name: str, shape: Shape) -> Makers:
-    timm = _timm()
-    if not timm.is_model(name):  # also what timm would fetch from elsewhere
-        return {}
-
-    def make(classes: int) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            model: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, in_chans=shape[2])
-        return model
-
-    return {f"timm:{name}": make}
-
-
-def _timm() -> Any:
-    try:
-        import timm
-    except ImportError:
-        raise UserError("timm: is not installed: pip install timm") from None
-    return timm
 
 
 # Images ----------------------------------------------------------------------------------------------------------

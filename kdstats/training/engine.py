@@ -17,8 +17,8 @@ from kdstats.catalog import ARMS
 from kdstats.errors import UserError
 from kdstats.plan import Replicate, stream
 from kdstats.protocol import Recipe
-from kdstats.training.data import Images, batches, epoch_order
-from kdstats.training.models import build_model
+from kdstats.training.architectures import build_model, draws
+from kdstats.training.data import Images, batches, epoch_order, torch_seed
 from kdstats.training.objectives import OBJECTIVES
 from kdstats.training.targets import TARGETS, Lesson, Target, Teacher, logits_of
 
@@ -109,6 +109,7 @@ class Student:
     ----------
     averaged : the moving average of its weights, which is what is evaluated, where the recipe asks for one
     goal, loss : the arm's target and objective
+    draws : stream of the numbers that its steps draw, where there may be such, as for dropout
     losses : mean training loss of each epoch that is done
     failed_at : the first step, from 1, whose loss was not finite
     """
@@ -119,6 +120,7 @@ class Student:
     optimiser: torch.optim.Optimizer
     goal: Target | None
     loss: Callable[[Tensor, Tensor | None, Tensor], Tensor]
+    draws: np.random.SeedSequence | None = None
     losses: list[float] = field(default_factory=list)
     failed_at: int | None = None
 
@@ -161,7 +163,7 @@ def train_replicates(
     def named(purpose: str) -> np.random.SeedSequence:
         return stream(seed, role, *number, purpose)
 
-    students = [begin(replicate, recipe, seed, images, teacher, named("noise")) for replicate in replicates]
+    students = [begin(replicate, recipe, seed, images, teacher, named) for replicate in replicates]
     for student in students:
         if states and student.id in states:
             restore(student, states[student.id])
@@ -187,9 +189,9 @@ def begin(
     seed: int,
     images: Images,
     teacher: Callable[[str], Teacher],
-    noise: np.random.SeedSequence,
+    named: Callable[[str], np.random.SeedSequence],
 ) -> Student:
-    """A replicate before its first step."""
+    """A replicate before its first step. ``named`` gives the streams that all arms of its seed share."""
     point = replicate.point
     inherits = point is not None and point.initialisation == "teacher"
     origin = ("teacher", replicate.teacher, None) if inherits else (replicate.role, replicate.teacher, replicate.seed)
@@ -203,11 +205,13 @@ def begin(
     goal = None
     if arm and arm.target and replicate.own:
         other = teacher(replicate.other) if replicate.other else None
-        lesson = Lesson(images, recipe.same_views, parameters, noise, teacher(replicate.own), other)
+        lesson = Lesson(images, recipe.same_views, parameters, named("noise"), teacher(replicate.own), other)
         goal = TARGETS[arm.target](lesson)
     objective = OBJECTIVES[arm.objective if arm else "ce"]
     weights = {key: value for key, value in parameters.items() if key in inspect.signature(objective).parameters}
-    return Student(replicate.id, model, averaged, make_optimiser(recipe, model), goal, partial(objective, **weights))
+    loss = partial(objective, **weights)
+    dropout = named("dropout") if draws(replicate.model) else None
+    return Student(replicate.id, model, averaged, make_optimiser(recipe, model), goal, loss, dropout)
 
 
 def _epoch(
@@ -227,12 +231,20 @@ def _epoch(
         for student in students:
             with torch.autocast(views.device.type, precision) if precision else nullcontext():
                 goal = student.goal(epoch, index, views) if student.goal else None
-                logits = student.model(views)
+                logits = _forward(student, views, step)
             loss = student.loss(logits.float(), goal, labels)
             _step(student, loss, rate, recipe)
             losses.append(loss.detach())
     values = torch.stack(losses).double().cpu().numpy()  # the one synchronisation of the epoch
     return values.reshape(steps, len(students)).T
+
+
+def _forward(student: Student, views: Tensor, step: int) -> Tensor:
+    if student.draws is None:
+        return student.model(views)
+    with torch.random.fork_rng([views.device] if views.is_cuda else []):
+        torch.manual_seed(torch_seed(np.random.SeedSequence(student.draws.entropy, spawn_key=(step,))))
+        return student.model(views)
 
 
 def _step(student: Student, loss: Tensor, rate: float, recipe: Recipe) -> None:

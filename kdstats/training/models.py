@@ -1,38 +1,16 @@
-"""Architectures by name. Each is a function of (image shape, classes) that returns a fresh module."""
+"""Our networks by name. Each is a function of (image shape, classes) that returns a fresh module."""
 
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 
 import torch
-from numpy.random import SeedSequence
 from torch import Tensor, nn
 
-from kdstats.training.data import torch_seed
+from kdstats.catalog import WIDE
 
 Shape = tuple[int, int, int]  # height, width, channels
-
-
-def build_model(name: str, shape: tuple[int, int, int], classes: int, seed: SeedSequence) -> nn.Module:
-    """A model with initial weights drawn from a stream.
-
-    Parameters
-    ----------
-    name : one of ``kdstats.catalog.MODELS``
-    shape : height, width, channels of the images
-    classes : number of logits
-    seed : stream of the initial weights; torch's own defaults are drawn with it, in a forked generator, on the CPU,
-        so that they do not depend on the device or on what ran before.
-
-    Examples
-    --------
-    >>> model = build_model("resnet20", (32, 32, 3), 10, SeedSequence(0))
-    >>> sum(p.numel() for p in model.parameters())  # 0.27 M in He et al. 2016, table 6, plus batch norm
-    272474
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(seed))
-        return MODELS[name](shape, classes).to(memory_format=torch.channels_last)
 
 
 def mlp(shape: Shape, classes: int, hidden: int = 128) -> nn.Module:
@@ -311,10 +289,6 @@ MODELS: dict[str, Callable[[Shape, int], nn.Module]] = {
     "resnet18": partial(resnet, blocks=(2, 2, 2, 2), widths=(64, 128, 256, 512)),
     "resnet34": partial(resnet, blocks=(3, 4, 6, 3), widths=(64, 128, 256, 512)),
     "resnet50": partial(resnet, blocks=(3, 4, 6, 3), widths=(256, 512, 1024, 2048), block=Bottleneck, stem=64),
-    **{
-        f"wrn-{depth}-{factor}": partial(wide_resnet, depth=depth, factor=factor)
-        for depth, factor in ((16, 1), (16, 2), (16, 4), (16, 8), (28, 2), (28, 10), (40, 1), (40, 2), (40, 4))
-    },
     "vgg11": partial(vgg, blocks=(1, 1, 2, 2, 2)),
     "vgg16": partial(vgg, blocks=(2, 2, 3, 3, 3)),
     "vgg19": partial(vgg, blocks=(2, 2, 4, 4, 4)),
@@ -322,3 +296,10 @@ MODELS: dict[str, Callable[[Shape, int], nn.Module]] = {
     "vit": vit,
     "mixer": mixer,
 }
+
+
+def maker(name: str) -> Callable[[Shape, int], nn.Module] | None:
+    """Who makes a network of this name; None where nobody does."""
+    if wide := re.fullmatch(WIDE, name):
+        return partial(wide_resnet, depth=int(wide[1]), factor=int(wide[2]))
+    return MODELS.get(name)

@@ -223,7 +223,7 @@ class _Room:
         """A trained teacher on the device. Students come by teacher and need two, so four are kept."""
         import torch
 
-        from kdstats.training.models import build_model
+        from kdstats.training.architectures import build_model
         from kdstats.training.targets import Teacher
 
         if id not in self.teachers:

@@ -18,9 +18,9 @@ from kdstats.datasets import load_dataset
 from kdstats.errors import UserError
 from kdstats.plan import stream
 from kdstats.predictions import read_predictions
+from kdstats.training.architectures import build_model
 from kdstats.training.checkpoints import IMAGENET, cached_predictions, predict, read_checkpoint, read_pictures
 from kdstats.training.data import to_device
-from kdstats.training.models import build_model
 from kdstats.training.targets import logits_of
 
 SHAPE = (8, 8, 1)

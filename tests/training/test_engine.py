@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdstats.datasets import load_dataset
+from kdstats.datasets import Dataset, load_dataset
 from kdstats.errors import UserError
 from kdstats.plan import Replicate, stream
 from kdstats.protocol import Point, Recipe
@@ -174,6 +174,19 @@ def test_a_training_that_was_cut_off_ends_with_the_same_bits(images, teachers, c
     again = train_replicates(group("cnn"), recipe, 0, images, teachers.__getitem__, states=kept)
     for one, other in zip(whole, again, strict=True):
         assert np.array_equal(one.logits, other.logits) and one.losses == other.losses
+
+
+def test_dropout_belongs_to_the_seed_not_to_what_ran_before():
+    pytest.importorskip("torchvision")
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (32, 32, 32, 3), dtype=np.uint8), rng.integers(0, 3, 32)
+    pictures = to_device(Dataset("x", x, y, x[:8], y[:8], 3), CPU)
+    recipe = RECIPE.model_copy(update={"epochs": 1, "batch_size": 16})
+    which = group("torchvision:mobilenet_v3_small", (("ce", {}), ("ce", {})))
+    one, other = train_replicates(which, recipe, 0, pictures, {}.__getitem__)
+    torch.rand(7)
+    again = alone(which[1], recipe, pictures)
+    assert np.array_equal(one.logits, other.logits) and np.array_equal(one.logits, again.logits)
 
 
 def test_every_option_of_a_recipe_changes_what_is_trained(images, teachers):

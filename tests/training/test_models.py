@@ -4,13 +4,15 @@ import pytest
 import torch
 
 from kdstats import catalog
+from kdstats.errors import UserError
 from kdstats.plan import stream
-from kdstats.training.models import MODELS, Attention, Halve, build_model, mixer
+from kdstats.training.architectures import build_model, check_model
+from kdstats.training.models import MODELS, Attention, Halve, maker, mixer
 
 
 def count(name, shape=(32, 32, 3), classes=10):
     with torch.device("meta"):
-        return parameters(MODELS[name](shape, classes))
+        return parameters(maker(name)(shape, classes))
 
 
 def parameters(model):
@@ -99,7 +101,7 @@ def test_the_catalogue_lists_what_there_is():
 )
 @pytest.mark.parametrize("shape", [None, (28, 28, 1), (32, 32, 3)])
 def test_every_architecture_takes_every_image_from_its_smallest_on(name, shape):
-    smallest = catalog.MODELS[name].smallest
+    smallest = catalog.model(name).smallest
     shape = shape or (smallest, smallest, 1)
     if min(shape[:2]) < smallest:
         pytest.skip(f"{name} needs {smallest}×{smallest}")
@@ -119,3 +121,24 @@ def test_initial_weights_belong_to_the_stream_and_leave_the_global_generator_alo
     torch.random.set_rng_state(before)
     build_model("cnn", (8, 8, 1), 10, stream(0))
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_wide_resnets_of_every_depth_that_there_is():
+    assert count("wrn-22-3") > count("wrn-16-3") > count("wrn-16-2")
+    assert maker("wrn-17-2") is None and catalog.model("wrn-17-2") is None and maker("wrn-16-0") is None
+
+
+def test_networks_of_libraries_by_name():
+    pytest.importorskip("torchvision")
+    one, other = (build_model("torchvision:mobilenet_v3_small", (32, 32, 3), 7, stream(i)) for i in (0, 0))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    check_model("torchvision:mobilenet_v3_small", (32, 32, 3), 7, 2)
+    for name, shape, said in (
+        ("torchvision:resnet81", (32, 32, 3), "there is no such architecture.*resnet18"),
+        ("torchvision:resnet18", (32, 32, 1), "take images of 3 channels"),
+        ("torchvision:alexnet", (32, 32, 3), "does not take batches of 2 images of 32×32"),
+        ("torchvision:inception_v3", (299, 299, 3), "has further outputs in training"),
+        ("tim:resnet18", (32, 32, 3), "there is no tim"),
+    ):
+        with pytest.raises(UserError, match=said):
+            check_model(name, shape, 7, 2)

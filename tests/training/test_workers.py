@@ -32,7 +32,8 @@ def a_job(tmp_path, **options):
     file.write_text(
         "name: p\ndataset: {name: digits, train: 100, test: 50}\nteacher: {model: cnn, seeds: 1}\n"
         "student: {model: cnn, seeds: 1}\nrecipe: {epochs: 3, batch_size: 25}\n"
-        f"arms: {arms}\nhypotheses: [{{metric: agreement, arm: kd, control: siddo, direction: greater, scope: these}}]\n"
+        f"arms: {arms}\nhypotheses:\n"
+        "- {metric: agreement, arm: kd, control: siddo, direction: greater, scope: these}\n"
     )
     plan = make_plan(read_protocol(file), dataset.fingerprint)
     (tmp_path / "replicates").mkdir()
