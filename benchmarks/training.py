@@ -1,0 +1,295 @@
+"""A protocol trained by kdstats and by the loop that KD frameworks use, side by side: student-epochs an hour.
+
+    python benchmarks/training.py [--data-dir DIR] [--cases NAME …] [--repeats 3] [--json FILE]
+    python benchmarks/training.py --accuracy [--seeds 20]      # are the two loops' networks equally good?
+
+The opponent is written as such a framework would be: images through torchvision's transforms in a DataLoader with a
+worker process a core, one network after the other, the teacher's forward pass for every student, eager torch in NCHW,
+all cores for one network. Both train the same networks of the same protocol with the same recipe and batch; both times
+include the start of processes and the predictions at the end. Cases on CIFAR-10 need --data-dir (or KDSTATS_DATA);
+without it they are left out, and that is said.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision.transforms as T
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from kdstats.datasets import Dataset, load_dataset
+from kdstats.errors import UserError
+from kdstats.plan import Plan, Replicate, make_plan, stream
+from kdstats.protocol import Recipe, read_protocol
+from kdstats.training.architectures import build_model
+from kdstats.training.engine import choose_device, learning_rate, make_optimiser
+from kdstats.training.objectives import OBJECTIVES
+from kdstats.training.workers import Job, Progress, default_workers, device_name, train_missing
+
+
+@dataclass(frozen=True)
+class Case:
+    """A protocol, small enough to be trained by both, large enough that starting a process does not count."""
+
+    name: str
+    dataset: str
+    train: int
+    test: int
+    model: str
+    recipe: str
+    teachers: int = 2
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+    def protocol(self, folder: Path) -> Path:
+        file = folder / f"{self.name}.yaml"
+        file.write_text(
+            f"name: {self.name}\n"
+            f"dataset: {{name: {self.dataset}, train: {self.train}, test: {self.test}}}\n"
+            f"teacher: {{model: {self.model}, seeds: {self.teachers}}}\nstudent: {{model: {self.model}, seeds: 1}}\n"
+            f"recipe: {self.recipe}\n"
+            "arms:\n  siddo:\n  kd: {alpha: [0.1, 0.5, 0.9]}\n  kd-other: {alpha: [0.1, 0.5, 0.9]}\n"
+            "  rcd: {alpha: [0.1, 0.5, 0.9]}\n"
+            "hypotheses:\n"
+            "- {metric: accuracy, arm: kd, control: siddo, direction: greater, scope: these}\n"
+        )
+        return file
+
+
+SGD = "optimiser: sgd, learning_rate: 0.1, augmentation: crop-flip, batch_size: 128"
+CASES = (
+    Case("digits", "digits", 300, 1497, "cnn",
+         "{optimiser: adamw, learning_rate: 0.01, epochs: 20, batch_size: 30, augmentation: crop}"),
+    Case("resnet8", "cifar10", 5000, 1000, "resnet8", f"{{{SGD}, epochs: 1}}", devices=("cpu",)),
+    Case("resnet20", "cifar10", 50000, 10000, "resnet20", f"{{{SGD}, epochs: 2}}", devices=("cuda",)),
+    Case("resnet18", "cifar10", 50000, 10000, "resnet18", f"{{{SGD}, epochs: 1, precision: bfloat16}}",
+         devices=("cuda",)),
+)  # fmt: skip
+
+
+# The opponent ----------------------------------------------------------------------------------------------------
+
+
+class Pictures(TorchDataset[tuple[Tensor, int, int]]):
+    """As torchvision's datasets are: an image from the array, made PIL, transformed."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, transform: Callable[[Any], Tensor]) -> None:
+        self.x, self.y, self.transform = x, y, transform
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int, int]:
+        x = self.x[i]
+        return self.transform(x[..., 0] if x.shape[-1] == 1 else x), int(self.y[i]), i
+
+
+def loaders(dataset: Dataset, recipe: Recipe, device: torch.device) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    flat = dataset.x_train.reshape(-1, dataset.shape[2]) / 255.0
+    plain = [T.ToPILImage(), T.ToTensor(), T.Normalize(flat.mean(0), flat.std(0))]
+    crop = [T.RandomCrop(dataset.shape[0], padding=max(1, dataset.shape[0] // 8))]
+    flip = [T.RandomHorizontalFlip()] if recipe.augmentation == "crop-flip" else []
+    training = T.Compose([plain[0], *crop, *flip, *plain[1:]])
+    options = {"num_workers": default_workers("cpu"), "persistent_workers": True, "pin_memory": device.type == "cuda"}
+    return (
+        DataLoader(Pictures(dataset.x_train, dataset.y_train, training), recipe.batch_size, shuffle=True,
+                   drop_last=True, **options),
+        DataLoader(Pictures(dataset.x_test, dataset.y_test, T.Compose(plain)), 512, **options),
+    )  # fmt: skip
+
+
+def plain_network(name: str, dataset: Dataset, *names: Any) -> nn.Module:
+    model = build_model(name, dataset.shape, dataset.classes, stream("opponent", *names))
+    return model.to(memory_format=torch.contiguous_format)
+
+
+def opponents_loop(
+    replicate: Replicate,
+    recipe: Recipe,
+    dataset: Dataset,
+    loader: DataLoader[Any],
+    teachers: dict[int, nn.Module],
+    device: torch.device,
+    seed: int = 0,
+) -> nn.Module:
+    """One network: as in the reference code of KD papers."""
+    model = plain_network(replicate.model, dataset, replicate.teacher, seed).to(device)
+    optimiser = make_optimiser(recipe, model)
+    steps, step = len(loader), 0
+    parameters = dict(replicate.point.parameters) if replicate.point else {}
+    kind = replicate.kind
+    for _ in range(recipe.epochs):
+        model.train()
+        total = 0.0
+        for views, labels, index in loader:
+            views, labels = views.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(recipe, step, steps)
+            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+                logits = model(views)
+                goal = None
+                if kind in ("kd", "kd-other"):
+                    teacher = teachers[replicate.teacher if kind == "kd" else 1 - replicate.teacher]
+                    with torch.no_grad():
+                        goal = teacher(views).float()
+                elif kind == "rcd":
+                    goal = torch.randn(len(index), dataset.classes, device=device)
+            if goal is None:
+                loss = OBJECTIVES["ce"](logits.float(), None, labels)
+            else:
+                of_kd = {key: parameters[key] for key in ("alpha", "temperature")}
+                loss = OBJECTIVES["kd"](logits.float(), goal, labels, **of_kd)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.item()  # the running loss that such loops print
+            step += 1
+    return model.eval()
+
+
+@torch.no_grad()
+def predictions(model: nn.Module, loader: DataLoader[Any], device: torch.device) -> np.ndarray:
+    return np.concatenate([model(views.to(device)).float().cpu().numpy() for views, _, _ in loader])
+
+
+def by_opponent(plan: Plan, dataset: Dataset, device: torch.device) -> float:
+    """Seconds for all networks of the plan."""
+    torch.set_num_threads(default_workers("cpu"))
+    start = time.perf_counter()
+    training, test = loaders(dataset, plan.protocol.recipe, device)
+    teachers: dict[int, nn.Module] = {}
+    for replicate in plan.replicates:
+        model = opponents_loop(replicate, plan.protocol.recipe, dataset, training, teachers, device)
+        predictions(model, test, device)
+        if replicate.role == "teacher":
+            teachers[replicate.teacher] = model
+    return time.perf_counter() - start
+
+
+def by_kdstats(plan: Plan, dataset: Dataset, load: Callable[[], Dataset], device: torch.device) -> float:
+    """Seconds for all networks of the plan, by the workers that `kdstats run` starts."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(plan, Path(folder), load, dataset.fingerprint, str(device), default_workers(device.type))
+        start = time.perf_counter()
+        train_missing(job, lambda progress: None, Progress(len(plan.replicates), plan.protocol.recipe.epochs))
+        return time.perf_counter() - start
+
+
+# Speed -----------------------------------------------------------------------------------------------------------
+
+
+def measure(case: Case, data_dir: Path | None, device: torch.device, repeats: int) -> dict[str, Any]:
+    """Both ways in turn, ``repeats`` times: medians."""
+    load = partial(load_dataset, case.dataset, data_dir=data_dir, train=case.train, test=case.test)
+    dataset = load()
+    with tempfile.TemporaryDirectory() as folder:
+        plan = make_plan(read_protocol(case.protocol(Path(folder))), dataset.fingerprint)
+    epochs = len(plan.replicates) * plan.protocol.recipe.epochs
+    rounds = [(by_opponent(plan, dataset, device), by_kdstats(plan, dataset, load, device)) for _ in range(repeats)]
+    theirs, ours = (statistics.median(side) for side in zip(*rounds, strict=True))
+    ratios = sorted(a / b for a, b in rounds)
+    return {
+        "case": case.name, "device": device_name(device), "networks": len(plan.replicates),
+        "images": case.train, "epochs": epochs, "opponent_s": theirs, "kdstats_s": ours,
+        "opponent_epochs_per_hour": 3600 * epochs / theirs, "kdstats_epochs_per_hour": 3600 * epochs / ours,
+        "ratio": statistics.median(ratios), "ratio_lowest": ratios[0], "ratio_highest": ratios[-1],
+    }  # fmt: skip
+
+
+# Accuracy --------------------------------------------------------------------------------------------------------
+
+
+def accuracy(data_dir: Path | None, device: torch.device, seeds: int, margin: float = 0.005) -> dict[str, Any]:
+    """Test accuracy of ResNet-8 after 5 epochs of 20,000 CIFAR-10 images by both loops, and whether they are equal.
+
+    Two one-sided Welch tests at the margin; seeds are the units.
+    """
+    from statsmodels.stats.weightstats import ttost_ind
+
+    load = partial(load_dataset, "cifar10", data_dir=data_dir, train=20000)
+    dataset = load()
+    case = Case("accuracy", "cifar10", 20000, 10000, "resnet8", f"{{{SGD}, epochs: 5}}", teachers=seeds)
+    with tempfile.TemporaryDirectory() as folder:
+        plan = make_plan(read_protocol(case.protocol(Path(folder))), dataset.fingerprint)
+        networks = tuple(replicate for replicate in plan.replicates if replicate.role == "teacher")
+        plan = Plan(plan.protocol, plan.hash, networks, plan.floors)
+        root = Path(folder) / "replicates"
+        root.mkdir()
+        job = Job(plan, root, load, dataset.fingerprint, str(device), default_workers(device.type))
+        train_missing(job, lambda progress: None, Progress(len(networks), plan.protocol.recipe.epochs))
+        from kdstats import store
+
+        ours = [_right(store.read_replicate(root, replicate.id).logits, dataset) for replicate in networks]
+    torch.set_num_threads(default_workers("cpu"))
+    training, test = loaders(dataset, plan.protocol.recipe, device)
+    theirs = []
+    for seed, replicate in enumerate(networks):
+        torch.manual_seed(seed)
+        model = opponents_loop(replicate, plan.protocol.recipe, dataset, training, {}, device, seed)
+        theirs.append(_right(predictions(model, test, device), dataset))
+        print(f"seed {seed}: kdstats {ours[seed]:.4f}, opponent {theirs[seed]:.4f}", file=sys.stderr)
+    p = ttost_ind(np.array(ours), np.array(theirs), -margin, margin, usevar="unequal")[0]
+    return {
+        "seeds": seeds, "kdstats": float(np.mean(ours)), "opponent": float(np.mean(theirs)),
+        "difference": float(np.mean(ours) - np.mean(theirs)), "sd_kdstats": float(np.std(ours, ddof=1)),
+        "sd_opponent": float(np.std(theirs, ddof=1)), "margin": margin, "p_equivalence": float(p),
+    }  # fmt: skip
+
+
+def _right(logits: np.ndarray | None, dataset: Dataset) -> float:
+    assert logits is not None
+    return float((logits.argmax(1) == dataset.y_test).mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, default=os.environ.get("KDSTATS_DATA"))
+    parser.add_argument("--cases", nargs="+", choices=[case.name for case in CASES])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--accuracy", action="store_true")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    device = choose_device("auto")
+    if arguments.accuracy:
+        result: Any = accuracy(arguments.data_dir, device, arguments.seeds)
+        print("\n".join(f"{key:14} {value:.4g}" for key, value in result.items()))
+    else:
+        result = list(speeds(arguments, device))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def speeds(arguments: argparse.Namespace, device: torch.device) -> Iterator[dict[str, Any]]:
+    print(f"{'case':10}{'networks':>9}{'images':>8}{'opponent':>11}{'kdstats':>11}  epochs/h{'':>13}ratio")
+    for case in CASES:
+        if device.type not in case.devices or (arguments.cases and case.name not in arguments.cases):
+            continue
+        try:
+            row = measure(case, arguments.data_dir, device, arguments.repeats)
+        except UserError as error:
+            print(f"{case.name:10} left out: {error}")
+            continue
+        print(
+            f"{row['case']:10}{row['networks']:9}{row['images']:8}{row['opponent_s']:10.1f}s{row['kdstats_s']:10.1f}s"
+            f"{row['opponent_epochs_per_hour']:11,.0f} → {row['kdstats_epochs_per_hour']:,.0f}"
+            f"{row['ratio']:9.1f}× ({row['ratio_lowest']:.1f}–{row['ratio_highest']:.1f})",
+            flush=True,
+        )
+        yield row
+
+
+if __name__ == "__main__":
+    main()
