@@ -9,23 +9,24 @@ from kdstats.reporting.results import Results
 
 __all__ = ["Results", "write_files", "write_report"]
 
+ELSEWHERE = "choose another folder (--report-dir, of an audit --out)"
 MARK = '<meta name="generator" content="kdstats">'
-PARTS = ("index.html", "tables", "figures")  # the page first: it tells the next report that the rest is ours
+PAGE, FOLDERS = "index.html", ("tables", "figures")
 
 
 def write_report(results: Results, directory: Path) -> Path:
     """Write a run's index.html, tables/ and figures/; the same results give the same bytes. As ``write_files``."""
     from kdstats.reporting.page import files
 
-    _refuse_foreign(directory.absolute())
+    refuse_foreign(directory)
     return write_files(files(results.tidy()), directory)
 
 
 def write_files(content: Mapping[str, bytes], directory: Path) -> Path:
     """Write the files of a report: index.html, tables/ and figures/.
 
-    The report is built beside its place and then moved there, so that no half of one is left. Files of other names in
-    the directory stay as they are.
+    The report is built beside its place and then moved there, the page last: where there is one, the tables and figures
+    beside it are its own, even after a kill. Files of other names in the directory stay as they are.
 
     Parameters
     ----------
@@ -41,9 +42,8 @@ def write_files(content: Mapping[str, bytes], directory: Path) -> Path:
     UserError
         Where the directory has tables, figures or an index.html that are not a report of ours, or cannot be written.
     """
-    directory = directory.absolute()
-    beside = directory.with_name(f".{directory.name}.part")
-    _refuse_foreign(directory)
+    directory, beside = _places(directory)
+    refuse_foreign(directory)
     try:
         shutil.rmtree(beside, ignore_errors=True)
         for name, data in content.items():
@@ -55,38 +55,58 @@ def write_files(content: Mapping[str, bytes], directory: Path) -> Path:
         else:
             (beside / "new").rename(directory)
     except OSError as error:
-        raise UserError(
-            f"{error.filename or directory}: the report cannot be written ({error.strerror or error});"
-            " free space or choose another place with --report-dir"
-        ) from None
+        said = f"the report cannot be written ({error.strerror or error}); free space, or {ELSEWHERE}"
+        raise UserError(f"{directory}: {said}") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return directory / "index.html"
+    return directory / PAGE
 
 
-def _refuse_foreign(directory: Path) -> None:
-    page = directory / "index.html"
-    ours = page.is_file() and MARK in page.read_text("utf-8", errors="replace")[:2000]
-    foreign = [part for part in PARTS if (directory / part).exists() and not ours]
-    if foreign or directory.is_file():
-        raise UserError(
-            f"{directory / foreign[0] if foreign else directory}: is there and is no report of kdstats, so it is not"
-            " replaced; choose another --report-dir"
-        )
+def refuse_foreign(directory: Path) -> None:
+    """Refuse a place for a report that holds something else, before the work is done.
+
+    Raises
+    ------
+    UserError
+        A file, the root, a name that no disk takes, or tables, figures or an index.html that are not ours.
+    """
+    directory, beside = _places(directory)
+    try:
+        page = directory / PAGE
+        ours = page.is_file() and MARK in page.read_text("utf-8", errors="replace")[:2000]
+        ours = ours or (beside / "old").is_dir()  # a report was being replaced when it was killed
+        foreign = [part for part in (PAGE, *FOLDERS) if (directory / part).exists() and not ours]
+        if foreign or directory.is_file():
+            raise UserError(
+                f"{directory / foreign[0] if foreign else directory}: is there and is no report of kdstats, so it is"
+                f" not replaced; {ELSEWHERE}"
+            )
+    except OSError as error:
+        raise UserError(f"{directory}: cannot hold a report ({error.strerror or error}); {ELSEWHERE}") from None
+
+
+def _places(directory: Path) -> tuple[Path, Path]:
+    """Where a report lies, and where it is made."""
+    directory = directory.resolve()
+    if not directory.name:
+        raise UserError(f"{directory}: is the root of the disk; {ELSEWHERE}")
+    return directory, directory.with_name(f".{directory.name}.part")
 
 
 def _exchange(new: Path, directory: Path, old: Path) -> None:
-    """Move each part to its place, and what was there away; back again where that fails."""
+    """Take the old page away, exchange the folders, put the new page; back again where that fails."""
     old.mkdir()
     moved = []
     try:
-        for part in PARTS:
-            if (directory / part).is_dir():
+        for part in (PAGE, *FOLDERS):
+            if (directory / part).exists():
                 (directory / part).rename(old / part)
                 moved.append(part)
+        for part in (*FOLDERS, PAGE):
             (new / part).replace(directory / part)
     except OSError:
-        for part in moved:
-            if not (directory / part).exists():
-                (old / part).rename(directory / part)
+        for part in reversed(moved):
+            if (directory / part).is_dir():
+                shutil.rmtree(directory / part)
+            (old / part).rename(directory / part)
         raise

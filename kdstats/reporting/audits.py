@@ -26,11 +26,12 @@ from PIL import Image
 
 import kdstats
 from kdstats.metrics import caution
-from kdstats.reporting.figures import COLUMN, GREY, LIGHT, PAGE, Drawing, render, style
+from kdstats.reporting.figures import COLUMN, GREY, LIGHT, PAGE, Drawing
+from kdstats.reporting.files import tables_and_figures
 from kdstats.reporting.page import HERE
 from kdstats.reporting.results import ESTIMATORS, Row, clean, listed, plural, records
 from kdstats.reporting.tables import NONE, Table, decimals, interval_text, number, p_text
-from kdstats.reporting.writers import csv_text, latex, markdown, markdown_text
+from kdstats.reporting.writers import markdown, markdown_text
 
 if TYPE_CHECKING:
     from kdstats.auditing import Audit
@@ -58,27 +59,7 @@ def files(audit: "Audit", gates: Sequence["Outcome"] = ()) -> dict[str, bytes]:
     gates : what the conditions of a release came to
     """
     audit = tidy(audit)
-    tables = {name: make(audit) for name, make in TABLES.items()}
-    written: dict[str, bytes] = {}
-    for name, table in tables.items():
-        written[f"tables/{name}.csv"] = csv_text(table).encode()
-        written[f"tables/{name}.md"] = markdown(table).encode()
-        written[f"tables/{name}.tex"] = latex(table, f"audit-{name}").encode()
-    drawings: dict[str, tuple[Drawing, str]] = {}
-    for name, draw in FIGURES.items():
-        with style():
-            drawing = draw(audit)
-        svg = ""
-        if drawing.figure is not None:
-            svg, written[f"figures/{name}.pdf"] = render(name, drawing)
-            written[f"figures/{name}.svg"] = svg.encode()
-        drawings[name] = drawing, svg
-    captions = [
-        f"## {markdown_text(drawing.title)} ({name})\n\n{markdown_text(drawing.caption)}\n\n"
-        f"*{markdown_text(signature(audit))}*\n"
-        for name, (drawing, _) in drawings.items()
-    ]
-    written["figures/captions.md"] = "\n".join(captions).encode()
+    tables, drawings, written = tables_and_figures(audit, TABLES, FIGURES, "audit", signature(audit))
     return {"index.html": _html(audit, gates, tables, drawings).encode(), **written}
 
 

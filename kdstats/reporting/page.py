@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from kdstats.catalog import ARMS, CORRECTIONS, FAMILY_WISE
 from kdstats.documents import write_document
-from kdstats.reporting.figures import FIGURES, Drawing, render, style
+from kdstats.reporting.figures import FIGURES, Drawing
+from kdstats.reporting.files import tables_and_figures
 from kdstats.reporting.results import (
     LATE,
     Point,
@@ -24,7 +25,6 @@ from kdstats.reporting.results import (
     setting,
 )
 from kdstats.reporting.tables import TABLES, Table, claim, correction_name, signature
-from kdstats.reporting.writers import csv_text, latex, markdown, markdown_text
 
 SYMBOLS = {"supported": "✓", "negligible": "≈", "equivalent": "=", "refuted": "✗", "inconclusive": "?"}
 HERE = Path(__file__).parent
@@ -37,32 +37,9 @@ def files(results: Results) -> dict[str, bytes]:
     ----------
     results : tidy
     """
-    tables = {name: make(results) for name, make in TABLES.items()}
-    written: dict[str, bytes] = {}
-    for name, table in tables.items():
-        written[f"tables/{name}.csv"] = csv_text(table).encode()
-        written[f"tables/{name}.md"] = markdown(table).encode()
-        written[f"tables/{name}.tex"] = latex(table, f"{results.protocol.get('name', '')}-{name}").encode()
-    drawings: dict[str, tuple[Drawing, str]] = {}
-    for name, draw in FIGURES.items():
-        with style():
-            drawing = draw(results)
-        svg = ""
-        if drawing.figure is not None:
-            svg, written[f"figures/{name}.pdf"] = render(name, drawing)
-            written[f"figures/{name}.svg"] = svg.encode()
-        drawings[name] = drawing, svg
-    written["figures/captions.md"] = _captions(results, drawings).encode()
+    prefix = results.protocol.get("name", "")
+    tables, drawings, written = tables_and_figures(results, TABLES, FIGURES, prefix, signature(results))
     return {"index.html": html(results, tables, drawings).encode(), **written}
-
-
-def _captions(results: Results, drawings: Mapping[str, tuple[Drawing, str]]) -> str:
-    signed = markdown_text(signature(results))
-    parts = [
-        f"## {markdown_text(drawing.title)} ({name})\n\n{markdown_text(drawing.caption)}\n\n*{signed}*\n"
-        for name, (drawing, _) in drawings.items()
-    ]
-    return "\n".join(parts)
 
 
 def html(results: Results, tables: Mapping[str, Table], drawings: Mapping[str, tuple[Drawing, str]]) -> str:

@@ -1,7 +1,11 @@
+import contextlib
 import hashlib
+import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +13,7 @@ import pytest
 
 from kdstats.errors import UserError
 from kdstats.reporting import Results, write_report
+from kdstats.reporting.files import interrupts_later
 
 EMPTY = pd.DataFrame()
 NOTHING = Results({"name": "nothing"}, "0" * 64, {}, [], *[EMPTY] * 6)
@@ -96,6 +101,53 @@ def test_what_a_killed_report_left_is_cleared(tmp_path):
     (tmp_path / ".report.part" / "new").mkdir(parents=True)
     write_report(NOTHING, tmp_path / "report")
     assert [one.name for one in tmp_path.iterdir()] == ["report"]
+
+
+@pytest.mark.parametrize("last", range(1, 8))
+def test_a_kill_at_any_step_leaves_no_page_beside_tables_of_another_report(tmp_path, monkeypatch, last):
+    """Each rename in turn is the last that is done; then the report is made again, as after a kill."""
+
+    class Killed(BaseException):
+        pass
+
+    folder, new = write_report(NOTHING, tmp_path / "report").parent, replace(NOTHING, protocol={"name": "new"})
+    before, fresh = contents(folder), contents(write_report(new, tmp_path / "new").parent)
+    real = {name: getattr(Path, name) for name in ("rename", "replace")}
+    done = []
+
+    def step(self, target, name):
+        if len(done) == last:
+            raise Killed
+        done.append(name)
+        return real[name](self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *args, **named: None)  # a kill clears nothing away
+        for name in real:
+            patch.setattr(Path, name, partialmethod(step, name=name))
+        with contextlib.suppress(Killed):
+            write_report(new, folder)
+    there = contents(folder)
+    assert len(done) <= 6 and (there in (before, fresh) or "index.html" not in there)
+    assert contents(write_report(new, folder).parent) == fresh
+    assert {one.name for one in tmp_path.iterdir()} == {"report", "new"}
+
+
+def test_a_link_to_a_folder_is_a_place_and_the_root_is_none(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    assert write_report(NOTHING, tmp_path / "link").is_file() and (tmp_path / "there" / "index.html").is_file()
+    for place, said in (("/", "is the root"), (tmp_path / ("x" * 300), "File name too long")):
+        with pytest.raises(UserError, match=said):
+            write_report(NOTHING, Path(place))
+
+
+def test_an_interrupt_while_drawing_counts_afterwards():
+    drawn = []
+    with pytest.raises(KeyboardInterrupt), interrupts_later():
+        signal.raise_signal(signal.SIGINT)
+        drawn.append(1)
+    assert drawn == [1]
 
 
 @pytest.mark.parametrize("there", ["tables", "figures", "index.html"])
