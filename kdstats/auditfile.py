@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from kdstats.catalog import DATASETS, Block
 from kdstats.datasets import cache_folder
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
     from kdstats.auditing import Audit
     from kdstats.gate import Outcome
+    from kdstats.predictions import Predictions
     from kdstats.training.checkpoints import Pictures
 
+WIDEST = 0.2  # margin of accuracy; one beyond it was meant in points
 Texts = Annotated[tuple[str, ...], Field(strict=False, description="a list of texts")]
-Points = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Points = Annotated[float, Field(gt=0, le=WIDEST, allow_inf_nan=False)]
 
 
 class AuditFile(Block):
@@ -53,6 +55,14 @@ class AuditFile(Block):
     def _share(cls, margin: float | str | None) -> float | None:
         return parse_share(margin) if isinstance(margin, str) else margin
 
+    @model_validator(mode="after")
+    def _controls_are_there(self) -> "AuditFile":
+        given = [name for name in ("control_kind", "controls_exchangeable", "paired") if name in self.model_fields_set]
+        said = [name for name in given if getattr(self, name) != AuditFile.model_fields[name].default]
+        if said and not self.controls:
+            raise ValueError(f"{said[0].replace('_', '-')} speaks of controls, and none are given")
+        return self
+
     @property
     def all_students(self) -> tuple[str, ...]:
         return (*([self.student] if self.student else []), *self.students)
@@ -67,9 +77,10 @@ def parse_share(text: str) -> float:
     (0.005, 0.01, 0.02)
     """
     match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(pp|%|)\s*", text)
-    if match and 0 < (share := float(match[1] + ("e-2" if match[2] else ""))) < 1:
+    if match and 0 < (share := float(match[1] + ("e-2" if match[2] else ""))) <= WIDEST:
         return share
-    raise ValueError(f"{text!r} is no margin: write points such as 0.5pp, or a share such as 0.005")
+    why = f" ({100 * share:g} points; {100 * WIDEST:g}pp is the widest)" if match and share > WIDEST else ""
+    raise ValueError(f"{text!r} is no margin{why}: write points such as 0.5pp, or a share such as 0.005")
 
 
 def read_audit(path: Path) -> AuditFile:
@@ -124,7 +135,8 @@ def asked(file: Path | None, options: Mapping[str, Any]) -> AuditFile:
         return AuditFile(**given)
     except ValidationError as error:
         lines = [
-            f"--{str(mistake['loc'][0]).replace('_', '-')}: {mistake['msg'].removeprefix('Value error, ')}"
+            "".join(f"--{str(key).replace('_', '-')}: " for key in mistake["loc"][:1])
+            + mistake["msg"].removeprefix("Value error, ")
             for mistake in error.errors()
         ]
         raise UserError("\n".join(lines)) from None
@@ -155,10 +167,14 @@ def perform(asked: AuditFile, data_dir: Path | None = None, device: str = "auto"
     """
     from kdstats import predictions
     from kdstats.auditing import MEASURES, audit
-    from kdstats.gate import check
+    from kdstats.gate import check, check_syntax
 
     if asked.primary not in MEASURES:
         raise UserError(f"primary: {not_allowed(asked.primary, MEASURES)}")
+    if asked.primary != AuditFile.model_fields["primary"].default and not asked.controls_exchangeable:
+        raise UserError("primary names the measure of the rank test, which needs controls-exchangeable")
+    for text in (*asked.require, *asked.fail_if):
+        check_syntax(text)
     teacher, students, controls = (
         [one for source in sources for one in selected(source)]
         for sources in ([asked.teacher], asked.all_students, asked.controls)
@@ -167,7 +183,13 @@ def perform(asked: AuditFile, data_dir: Path | None = None, device: str = "auto"
         raise UserError(f"teacher: {asked.teacher} are {len(teacher)} networks; an audit has one teacher")
     everyone = [*teacher, *students, *controls]
     pictures = _pictures(asked, data_dir, everyone)
-    read = [predictions.read_predictions(*_predicted(source, pictures, device)) for source in everyone]
+    read, made = [], {}
+    for source in everyone:
+        if _checkpoint(source)[1] and pictures is not None:
+            network, made[network.name] = _predicted(source, pictures, device)
+        else:
+            network = predictions.read_predictions(source)
+        read.append(network)
     k = 1 + len(students)
     if asked.labels:
         n_classes = next((one.n_classes for one in read if one.n_classes), None)
@@ -196,24 +218,49 @@ def perform(asked: AuditFile, data_dir: Path | None = None, device: str = "auto"
         level=asked.level,
         seed=asked.seed,
         images=pictures.pixels if pictures is not None and pictures.pixels.dtype == "uint8" else None,
+        class_names=pictures.class_names if pictures is not None else None,
     )
     files = [_checkpoint(source)[0] for source in [*everyone, *([asked.labels] if asked.labels else [])]]
-    found = replace(found, provenance={**found.provenance, "sha256": {file: _sha256(Path(file)) for file in files}})
+    sums = {file: _sha256(Path(file)) for file in files}
+    of_data = {} if pictures is None else {"data": _described(asked, pictures)}
+    found = replace(found, provenance={**found.provenance, **of_data, "checkpoint": made, "sha256": sums})
     outcomes = [check(text, found.measures) for text in asked.require]
     outcomes += [check(text, found.measures, fail_if=True) for text in asked.fail_if]
     return Done(found, tuple(outcomes))
 
 
-CHECKPOINTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
+CHECKPOINTS = (".safetensors", ".pth", ".pt", ".pt2", ".ckpt", ".bin", ".tar")
+LAYERS = (".weight", ".bias", ".running_mean")  # how a network's tensors end, and no prediction's
 
 
 def _checkpoint(source: str) -> tuple[str, str]:
     """File and architecture of CHECKPOINT:ARCHITECTURE; of another source the architecture is empty."""
     file, _, rest = source.partition(":")
-    while rest and not file.lower().endswith(CHECKPOINTS):
+    while rest and not (file.lower().endswith(CHECKPOINTS) or Path(file).is_file()):
         more, _, rest = rest.partition(":")
         file += f":{more}"
-    return (file, rest) if rest else (source, "")
+    if rest and not Path(source).exists():
+        return file, rest
+    if _holds_weights(Path(source)):
+        raise UserError(
+            f"{source}: is a checkpoint: write its architecture after it, such as {source}:resnet18, and name the"
+            " images that it is to predict with --data"
+        )
+    return source, ""
+
+
+def _holds_weights(file: Path) -> bool:
+    if file.suffix.lower() in (".pth", ".pt", ".ckpt"):
+        return file.is_file()
+    if file.suffix.lower() != ".safetensors":
+        return False
+    import safetensors
+
+    try:
+        with safetensors.safe_open(file, "np") as content:
+            return any(key.endswith(LAYERS) for key in content.keys())  # noqa: SIM118 - it is no mapping
+    except (OSError, safetensors.SafetensorError):
+        return False  # the reader of predictions says what is wrong
 
 
 def _pictures(asked: AuditFile, data_dir: Path | None, everyone: list[str]) -> "Pictures | None":
@@ -232,24 +279,35 @@ def _pictures(asked: AuditFile, data_dir: Path | None, everyone: list[str]) -> "
     return read_pictures(asked.data, data_dir=data_dir, size=asked.image_size)
 
 
-def _predicted(source: str, pictures: "Pictures | None", device: str) -> "tuple[Any, str | None]":
-    """What ``read_predictions`` takes: the source itself, or what a checkpoint predicts, kept in a cache."""
-    file, architecture = _checkpoint(source)
-    if not architecture or pictures is None:
-        return source, None
+def _predicted(source: str, pictures: "Pictures", device: str) -> "tuple[Predictions, str]":
+    """What a checkpoint predicts, from a cache where it did before; and how that was made."""
     import numpy as np
     import safetensors.numpy
+    import torch
 
+    from kdstats.predictions import read_predictions
     from kdstats.training import checkpoints
     from kdstats.training.engine import choose_device
+    from kdstats.training.workers import device_name
 
+    file, architecture = _checkpoint(source)
     checkpoint = checkpoints.read_checkpoint(file, architecture, pictures.shape, pictures.classes)
-    made = checkpoints.cached_predictions(
-        cache_folder() / "predictions", checkpoint, pictures, device=choose_device(device)
-    )
-    logits = safetensors.numpy.load_file(made)["logits"]
+    on = choose_device(device)
+    kept = checkpoints.cached_predictions(cache_folder() / "predictions", checkpoint, pictures, device=on)
+    logits = safetensors.numpy.load_file(kept)["logits"]
     named = {"logits": logits} if pictures.ids is None else {"logits": logits, "ids": np.asarray(pictures.ids)}
-    return named, f"{Path(file).stem} ({architecture})"
+    read = read_predictions(named, f"{Path(file).stem} ({architecture})")
+    how = f"{checkpoint.architecture}, predicted by torch {torch.__version__} on {device_name(on)}"
+    return replace(read, source=file), how
+
+
+def _described(asked: AuditFile, pictures: "Pictures") -> str:
+    """The images that checkpoints predicted: whose, how many, their fingerprint, how they were normalised."""
+    height, width, channels = pictures.shape
+    return (
+        f"{asked.data}: {len(pictures.labels):,} images of {height}×{width}×{channels}, fingerprint"
+        f" {pictures.fingerprint[:16]}, normalised by {pictures.normalisation}"
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -38,6 +38,7 @@ LIKE = "networks like these, new examples"
 RANKED = 2000  # examples on which the order of more than MANY_CLASSES classes is compared
 MANY_CLASSES = 100
 FEWEST = 10  # examples from which a class, group or confusion gets an interval
+CONFIDENCE = "teacher confidence"
 NO_CONTROLS = "there are no controls: what networks share that never met is unknown"
 
 # What is measured ------------------------------------------------------------------------------------------------
@@ -189,6 +190,7 @@ class Audit:
     calibration : network, role, bin, low, high, n, confidence, accuracy
     settings, provenance : what was asked; versions and checksums
     images : (rows of ``inherited``, …) where they are at hand
+    class_names : of the classes, in their order; empty where they have numbers alone
     """
 
     networks: pd.DataFrame
@@ -204,6 +206,7 @@ class Audit:
     settings: Mapping[str, Any]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     images: NDArray[np.uint8] | None = None
+    class_names: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -256,6 +259,7 @@ def audit(
     level: float = 0.05,
     seed: int = 0,
     images: NDArray[np.uint8] | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Audit:
     """Compare a student with its teacher, and with controls that never met that teacher.
 
@@ -275,6 +279,7 @@ def audit(
     level : of verdicts; intervals hold at 1 − level
     seed : of the sample of examples on which the order of many classes is compared
     images : (N, H, W) or (N, C, H, W) uint8, to show inherited errors
+    class_names : what the classes are called on the page; default their numbers
 
     Returns
     -------
@@ -297,15 +302,19 @@ def audit(
     asked = _settings(margin, control_kind, controls_exchangeable, primary, paired, level, seed)
     several = isinstance(student, list | tuple) and not isinstance(student, str)
     of_student = list(student) if several and not _is_rows(student) else [student]
+    if not of_student:
+        raise UserError("student: the list is empty; an audit has at least one student")
+    if not isinstance(controls, Sequence) or isinstance(controls, str):
+        raise UserError(f"controls is of type {type(controls).__name__}: it is a list of networks, empty for none")
     read = [read_predictions(teacher, "teacher" if _is_array(teacher) else None)]
     read += [_named(one, "student", i, len(of_student)) for i, one in enumerate(of_student)]
     read += [_named(one, "control", i, len(controls)) for i, one in enumerate(controls)]
-    _refuse_twins(read)
+    roles = ["teacher", *["student"] * len(of_student), *["control"] * len(controls)]
     widths = {one.name: one.values.shape[1] for one in read if one.values is not None}
     y, ids = read_labels(labels, max(widths.values()) if widths else None)
     y, read = aligned(y, ids, read)
+    _refuse_copies(read, roles, y)
     n_classes = max([*widths.values(), int(y.max()) + 1, *(int(one.classes.max()) + 1 for one in read)])
-    roles = ["teacher", *["student"] * len(of_student), *["control"] * len(controls)]
     if paired and len(of_student) != len(controls):
         raise UserError(
             f"paired: there are {len(of_student)} students and {len(controls)} controls; each student needs the control"
@@ -341,7 +350,16 @@ def audit(
             "kdstats": kdstats.__version__, "numpy": np.__version__, "python": platform.python_version(),
         },
         images=shown,
+        class_names=_class_names(class_names, n_classes),
     )  # fmt: skip
+
+
+def _class_names(names: Sequence[str] | None, n_classes: int) -> tuple[str, ...]:
+    if names is None:
+        return ()
+    if len(names) < n_classes:
+        raise UserError(f"class_names: there are {len(names)}, and {n_classes} classes")
+    return tuple(map(str, names))
 
 
 def _settings(
@@ -349,10 +367,12 @@ def _settings(
 ) -> dict[str, Any]:
     if control_kind not in ("plain", "kd-other"):
         raise UserError(f"control_kind is {control_kind!r}: it is plain or kd-other")
-    if margin is not None and not (np.isfinite(margin) and 0 < margin < 1):
-        raise UserError(f"margin is {margin:g}: a share of the examples, above 0 and below 1; 0.005 is half a point")
-    if not 0 < level < 0.5:
-        raise UserError(f"level is {level:g}: it lies above 0 and below .5")
+    if margin is not None and not (isinstance(margin, float | int) and 0 < margin <= 0.2):
+        raise UserError(
+            f"margin is {margin!r}: a share of the examples, above 0 and at most .2 (20 points); 0.005 is half a point"
+        )
+    if not (isinstance(level, float) and 0 < level < 0.5):
+        raise UserError(f"level is {level!r}: a number above 0 and below .5")
     if primary not in MEASURES:
         raise UserError(f"primary is {primary!r}: it is one of {', '.join(MEASURES)}")
     return {
@@ -377,13 +397,34 @@ def _named(one: Any, role: str, i: int, count: int) -> Predictions:
     return read_predictions(one, (f"{role} {i + 1}" if count > 1 else role) if _is_array(one) else None)
 
 
-def _refuse_twins(read: Sequence[Predictions]) -> None:
-    """A file that is there twice is no further control."""
-    sources: dict[str, int] = {}
-    for i, one in enumerate(read[1:], 1):
-        if one.source and one.source in sources:
-            raise UserError(f"{one.source}: is given twice; a copy of a network is no other network")
-        sources[one.source] = i
+def _refuse_copies(read: Sequence[Predictions], roles: Sequence[str], y: NDArray[np.int64]) -> None:
+    """One network given twice is no second student or control, and a teacher is no control of itself."""
+    for i, one in enumerate(read):
+        for j in range(i):
+            other, of_both = read[j], {roles[i], roles[j]}
+            if one.source and one.source == other.source and of_both != {"teacher", "student"}:
+                raise UserError(f"{one.source}: is given twice; a copy of a network is no other network")
+            if (len(of_both) == 1 or of_both == {"teacher", "control"}) and _same_outputs(one, other, y):
+                raise UserError(
+                    f"{_called(other)} and {_called(one)} say the same of every example: a copy of a network is no"
+                    f" {'control' if roles[j] == 'teacher' else 'other network'}"
+                )
+
+
+def _same_outputs(one: Predictions, other: Predictions, y: NDArray[np.int64]) -> bool:
+    """Whether two networks are one; of labels alone that is sure from some shared errors on."""
+    if not np.array_equal(one.classes, other.classes):
+        return False
+    if one.values is None or other.values is None:
+        return one.values is other.values and int((one.classes != y).sum()) >= FEWEST
+    return all(
+        np.array_equal(_rows(one, rows), _rows(other, rows))
+        for rows in np.array_split(np.arange(len(y)), max(1, len(y) // 1000))
+    )
+
+
+def _called(one: Predictions) -> str:
+    return one.source or one.name
 
 
 def _source(one: Predictions) -> metrics.Source:
@@ -894,7 +935,7 @@ def _levels(
     if teacher.confidence is not None:
         edges = np.array([0.5, 0.7, 0.9, 0.99])
         names = ["up to .5", ".5 to .7", ".7 to .9", ".9 to .99", "above .99"]
-        found["teacher confidence"] = names, np.searchsorted(edges, teacher.confidence, side="left")
+        found[CONFIDENCE] = names, np.searchsorted(edges, teacher.confidence, side="left")
     return found
 
 
@@ -902,10 +943,10 @@ def _where_table(
     students: Sequence[Pair], controls: Sequence[Pair],
     levels: Mapping[str, tuple[list[str], NDArray[np.intp]]], level: float,
 ) -> pd.DataFrame:  # fmt: skip
-    """Accuracy against the teacher everywhere; agreement where the teacher is wrong against the controls.
+    """Accuracy against teacher and controls; agreement where the teacher is wrong, against the controls.
 
-    Difficulty is told by the controls, so against them nothing is told by difficulty: who makes the strata would be the
-    comparison too, and regression to the mean would look like transfer.
+    Who makes the parts cannot be compared in them: regression to the mean would look like a difference. So nothing is
+    told against controls by difficulty, which they tell, nor against the teacher by its own confidence.
     """
     columns = (
         "by", "level", "measure", "estimator", "n", "estimate", "ci_low", "ci_high", "ci_level", "p_value",
@@ -918,14 +959,19 @@ def _where_table(
         bounds = np.searchsorted(part[order], np.arange(len(names) + 1))
         members = [order[a:b] for a, b in pairwise(bounds)]
         there = [(name, rows_) for name, rows_ in zip(names, members, strict=True) if len(rows_)]
-        family = [_accuracy_there(by, name, rows_, students, level / len(there)) for name, rows_ in there]
-        adjusted = stats.adjust([row["p_value"] for row in family], "holm")
-        rows += [{**row, "p_adjusted": p} for row, p in zip(family, adjusted, strict=True)]
+        at = level / len(there)
+        if by == CONFIDENCE and not controls:
+            rows += [_told_by_teacher(by, name, rows_, students, at) for name, rows_ in there]
+        if by != CONFIDENCE:
+            family = [_accuracy_there(by, name, rows_, students, at) for name, rows_ in there]
+            adjusted = stats.adjust([row["p_value"] for row in family], "holm")
+            rows += [{**row, "p_adjusted": p} for row, p in zip(family, adjusted, strict=True)]
         if controls and by != "difficulty":
-            rows += [
-                _errors_there(by, name, rows_[wrong[rows_]], students, controls, level / len(there))
-                for name, rows_ in there
-            ]
+            for name, rows_ in there:
+                rows += [
+                    _beyond_controls(by, name, "accuracy", rows_, students, controls, at),
+                    _beyond_controls(by, name, "negative_transfer", rows_[wrong[rows_]], students, controls, at),
+                ]
     return pd.DataFrame(rows, columns=list(columns))
 
 
@@ -961,24 +1007,46 @@ def _accuracy_there(
     }  # fmt: skip
 
 
-def _errors_there(
-    by: str, name: str, rows: NDArray[np.intp], students: Sequence[Pair], controls: Sequence[Pair], level: float
+def _told_by_teacher(
+    by: str, name: str, rows: NDArray[np.intp], students: Sequence[Pair], level: float
 ) -> dict[str, Any]:
-    numbers = _excess_there(rows, students, controls, level)
+    t = students[0].teacher.right[rows]
+    estimate = float(np.mean([p.network.right[rows].mean() - t.mean() for p in students]))
+    note = "the teacher's own confidence makes these parts, in which any other network differs; controls are needed"
     return {
-        "by": by, "level": name, "measure": "negative_transfer", "estimator": "excess", "n": len(rows),
+        "by": by, "level": name, "measure": "accuracy", "estimator": "difference", "n": len(rows), "estimate": estimate,
+        "ci_low": np.nan, "ci_high": np.nan, "ci_level": 1 - level, "p_value": np.nan, "p_adjusted": np.nan,
+        "note": note,
+    }  # fmt: skip
+
+
+def _beyond_controls(
+    by: str, name: str, measure: str, rows: NDArray[np.intp], students: Sequence[Pair], controls: Sequence[Pair],
+    level: float,
+) -> dict[str, Any]:  # fmt: skip
+    numbers = _excess_there(measure, rows, students, controls, level)
+    return {
+        "by": by, "level": name, "measure": measure, "estimator": "excess", "n": len(rows),
         "estimate": numbers.estimate, "ci_low": numbers.low, "ci_high": numbers.high, "ci_level": 1 - level,
         "p_value": np.nan, "p_adjusted": np.nan, "note": numbers.note,
     }  # fmt: skip
 
 
-def _excess_there(rows: NDArray[np.intp], students: Sequence[Pair], controls: Sequence[Pair], level: float) -> _Numbers:
-    """How much more often students agree with the teacher on these examples than controls do."""
+def _excess_there(
+    measure: str, rows: NDArray[np.intp], students: Sequence[Pair], controls: Sequence[Pair], level: float
+) -> _Numbers:
+    """How much more often students are right, or agree with the teacher, on these examples than controls are or do."""
     if not len(rows):
         return _Numbers(np.nan, note="the teacher makes no error here")
-    x, y = (np.stack([pair.agrees[rows] for pair in side]).astype(np.float64) for side in (students, controls))
+    x, y = (
+        np.stack([(one.network.right if measure == "accuracy" else one.agrees)[rows] for one in side]).astype(
+            np.float64
+        )
+        for side in (students, controls)
+    )
     if len(rows) < FEWEST:
-        return _Numbers(float(x.mean() - y.mean()), note=f"fewer than {FEWEST} of the teacher's errors: no interval")
+        what = "examples" if measure == "accuracy" else "of the teacher's errors"
+        return _Numbers(float(x.mean() - y.mean()), note=f"fewer than {FEWEST} {what}: no interval")
     of = stats.two_groups(x, y)
     return _Numbers(float(of.estimate), *_interval(of, level))
 
@@ -1004,7 +1072,7 @@ def _confusions(students: Sequence[Pair], controls: Sequence[Pair], level: float
         theirs, numbers = np.nan, _Numbers(np.nan, note=NO_CONTROLS)
         if controls:
             theirs = float(np.mean([one.agrees[there] for one in controls])) * len(there)
-            numbers = _excess_there(there, students, controls, level / max(tested, 1))
+            numbers = _excess_there("negative_transfer", there, students, controls, level / max(tested, 1))
         rows.append(
             {
                 "label": int(pair // width), "predicted": int(pair % width), "teacher_errors": len(there),

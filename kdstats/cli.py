@@ -46,6 +46,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")
 AllowMixed = Annotated[bool, typer.Option("--allow-mixed", help="Compare replicates of different devices; marked.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 
+DISK = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENAMETOOLONG)
+
 # Exit codes
 INVALID, USER_ERROR, NOT_MET, INTERRUPTED = 1, 2, 3, 130
 
@@ -65,7 +67,14 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except BrokenPipeError:
             raise SystemExit(0) from None
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT):
+            if error.errno not in (
+                errno.ENOSPC,
+                errno.EROFS,
+                errno.EACCES,
+                errno.EPERM,
+                errno.EDQUOT,
+                errno.ENAMETOOLONG,
+            ):
                 raise
             stop(f"error: {error.filename or 'the disk'}: cannot be written or read ({error.strerror})", USER_ERROR)
 
@@ -353,7 +362,12 @@ def audit(
         "controls_exchangeable": controls_exchangeable, "primary": primary, "paired": paired, "level": level,
         "seed": seed, "require": require, "fail_if": fail_if,
     }  # fmt: skip
-    done = auditfile.perform(auditfile.asked(file, given), data_dir, device)
+    what = auditfile.asked(file, given)
+    if out is not None:
+        from kdstats.reporting import refuse_foreign
+
+        refuse_foreign(out)
+    done = auditfile.perform(what, data_dir, device)
     if out is not None:
         from kdstats.reporting import audits, write_files
 

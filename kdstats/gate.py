@@ -56,6 +56,18 @@ class Outcome:
     reason: str
 
 
+def check_syntax(expression: str) -> None:
+    """Refuse what cannot be read as a condition, before there are measures: names are looked up later.
+
+    Raises
+    ------
+    UserError
+        As ``check``, but for names that do not exist.
+    """
+    reader = _Reader(expression, None)
+    reader.whole()
+
+
 def check(expression: str, measures: "pd.DataFrame", *, fail_if: bool = False) -> Outcome:
     """Check one condition of a release.
 
@@ -133,7 +145,7 @@ class _Token:
 class _Reader:
     """Goes through the tokens once; ``found`` and ``missing`` collect what was looked up, so nothing is skipped."""
 
-    def __init__(self, text: str, numbers: dict[str, dict[str, dict[str, _Number]]]) -> None:
+    def __init__(self, text: str, numbers: dict[str, dict[str, dict[str, _Number]]] | None) -> None:
         if len(text) > LONGEST:
             raise UserError(f"a condition has at most {LONGEST} characters, this one {len(text)}")
         self.text = "".join(c if c.isprintable() else " " for c in text)
@@ -273,12 +285,17 @@ class _Reader:
             value = float(compute(a, b))
         except ZeroDivisionError:
             value = math.nan
-        if math.isnan(value) and not (math.isnan(a) or math.isnan(b)):
+        known = not (math.isnan(a) or math.isnan(b))
+        overflows = math.isinf(value) and math.isfinite(a) and math.isfinite(b)
+        if overflows or (known and math.isnan(value)):
             self.missing.append(f"{a:.6g} {sign} {b:.6g} has no value")
         return value
 
     def _named(self, token: _Token) -> float:
         measure, *rest = token.text.split(".")
+        if self.numbers is None:
+            self.found[token.text] = math.nan
+            return math.nan
         if measure not in self.numbers:
             self.refuse(token, f"there is no measure {measure}; there are {_nearest_first(measure, self.numbers)}")
         estimators = self.numbers[measure]
@@ -295,7 +312,7 @@ class _Reader:
             choice = ", ".join(f"{measure}.{name}" for name in estimators)
             self.refuse(token, f"{measure} alone does not say which estimator: write one of {choice}")
         number = estimators[estimator][field]
-        if not math.isnan(number.value):
+        if not math.isnan(number.value):  # an interval's end may be infinite
             self.found[token.text] = number.value
         else:
             self.missing.append(f"{token.text} has no value" + (f" ({number.note})" if number.note else ""))

@@ -88,8 +88,12 @@ def test_a_file_asks_the_same_as_options(folder: Path) -> None:
         (("--teacher", "teacher.npz"), "an audit needs --teacher FILE and --student FILE"),
         ((*NETWORKS, "--control", "c9.npz"), "c9.npz: there is no such file"),
         ((*NETWORKS, "--control", "student.npz"), "student.npz: labels: is given twice"),
-        ((*NETWORKS, "--margin", "5"), "--margin: '5' is no margin"),
+        ((*NETWORKS, "--margin", "5"), "--margin: '5' is no margin (500 points; 20pp is the widest)"),
         ((*NETWORKS, "--primary", "acuracy"), "'acuracy' is not allowed"),
+        ((*NETWORKS, "--primary", "agreement"), "primary names the measure of the rank test"),
+        ((*NETWORKS, "--control-kind", "kd-other"), "control-kind speaks of controls, and none are given"),
+        ((*NETWORKS, "--controls-exchangeable"), "controls-exchangeable speaks of controls, and none are given"),
+        ((*NETWORKS, "--require", "accuracy >"), "a number, a name or ( is needed, and the condition ends"),
         ((*NETWORKS, "--require", "agrement > 0"), "there is no measure agrement; there are agreement"),
         ((*NETWORKS, "--control", "m.safetensors:cnn"), "is a checkpoint, which needs images to predict"),
         (("--teacher", "teacher.npz", "--student", "student.npz"), "no labels: give --labels FILE"),
@@ -100,3 +104,49 @@ def test_mistakes_end_with_2_and_leave_nothing(folder: Path, arguments: tuple[st
     done = run(folder, *arguments, "--out", "nothing")
     assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
     assert not (folder / "nothing").exists()
+
+
+def test_what_holds_layers_is_a_checkpoint_that_lacks_its_architecture(folder: Path) -> None:
+    import safetensors.numpy
+
+    safetensors.numpy.save_file({"0.weight": np.zeros((2, 2))}, folder / "layers.safetensors")
+    (folder / "net.pth").write_bytes(b"?")
+    (folder / "program.pt2").write_bytes(b"?")
+    for source in ("layers.safetensors", "net.pth"):
+        refused = run(folder, "--teacher", source, *NETWORKS[2:])
+        assert (
+            refused.returncode == 2 and f"write its architecture after it, such as {source}:resnet18" in refused.stderr
+        )
+    refused = run(folder, "--teacher", "program.pt2:resnet18", *NETWORKS[2:], "--data", "digits")
+    assert refused.returncode == 2 and "program.pt2: a checkpoint is .safetensors" in refused.stderr
+    assert "numpy.savez(FILE, logits" in refused.stderr
+
+
+def test_checkpoints_say_what_they_were_and_on_what_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Class names of a folder, the data's fingerprint and the resolved architecture are on the page."""
+    import torch
+    from PIL import Image
+
+    from kdstats.training.models import cnn
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for name in ("frog", "toad"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(12):
+            picture = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+            picture.save(tmp_path / "images" / name / f"{i}.png")
+    for name in "tsab":
+        torch.save(cnn((8, 8, 3), 2).state_dict(), tmp_path / f"{name}.pth")
+    roles = {"t": "teacher", "s": "student", "a": "control", "b": "control"}
+    asked = [f"--{role}={name}.pth:cnn" for name, role in roles.items()]
+    done = run(tmp_path, *asked, "--data", "images", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "out" / "index.html").read_text()
+    for said in ("kdstats:cnn, predicted by torch", "24 images of 8×8×3, fingerprint", "t.pth", "frog"):
+        assert said in page, said
+    assert "an array" not in page
+    for file in (tmp_path / "cache").rglob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:200])
+    again = run(tmp_path, *asked, "--data", "images", "--out", "again")
+    assert again.returncode == 0 and (tmp_path / "again" / "index.html").read_bytes() == page.encode()

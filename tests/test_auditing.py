@@ -234,6 +234,68 @@ def test_tables_are_complete_and_json_has_no_nan() -> None:
     )
     text = json.dumps(found.to_json(), allow_nan=False)
     assert {row["by"] for row in json.loads(text)["where"]} == {"class", "group half", "difficulty"}
-    of_class = found.where.query("by == 'class' and measure == 'accuracy'")
+    of_class = found.where.query("by == 'class' and measure == 'accuracy' and estimator == 'difference'")
     assert of_class["n"].sum() == 400 and (of_class["p_adjusted"] >= of_class["p_value"]).all()
     assert not pd.isna(found.measures["scope"]).any()
+
+
+def test_a_copy_is_no_second_network() -> None:
+    w = world(np.random.default_rng(30), 300)
+    t, s, c = w.network(), w.network(), w.network()
+    for students, controls, said in (
+        (s, [c, c], "control 1 and control 2 say the same of every example: a copy of a network is no other network"),
+        ([s, s.copy()], [c], "student 1 and student 2 say the same"),
+        (s, [c, t.copy()], "teacher and control 2 say the same of every example: a copy of a network is no control"),
+    ):
+        with pytest.raises(UserError, match=said):
+            audit(t, students, w.labels, controls)
+    audit(t, t.copy(), w.labels, [c])  # a student may say what its teacher says
+    logits = np.random.default_rng(0).normal(size=(300, 10))
+    better = logits + 5 * np.eye(10)[w.labels]
+    audit(logits, -logits, w.labels, [better, better * 1.5])  # the same classes, other networks
+    with pytest.raises(UserError, match="say the same"):
+        audit(logits, -logits, w.labels, [better, better.copy()])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"margin": "0.5pp"}, "margin is '0.5pp': a share"),
+        ({"margin": 0.5}, r"margin is 0.5: a share of the examples, above 0 and at most .2"),
+        ({"level": "x"}, "level is 'x'"),
+        ({"controls": None}, "controls is of type NoneType: it is a list"),
+        ({"student": []}, "student: the list is empty"),
+        ({"class_names": ["a"]}, "class_names: there are 1, and 3 classes"),
+    ],
+)
+def test_arguments_that_are_nothing_are_sentences(options: dict[str, Any], said: str) -> None:
+    y = np.arange(30) % 3
+    given = {"teacher": y, "student": np.roll(y, 1), "labels": y} | options
+    with pytest.raises(UserError, match=said):
+        audit(**given)
+
+
+def test_who_makes_the_parts_is_not_compared_in_them() -> None:
+    """Networks that never met: by the teacher's confidence they differ from it, and not from each other."""
+    rng = np.random.default_rng(31)
+    n = 3000
+    y = rng.integers(0, 5, n)
+    shared = rng.normal(size=(n, 5)) + 1.2 * np.eye(5)[y]
+    networks = [3 * (shared + rng.normal(size=(n, 5))) for _ in range(6)]
+    found = audit(networks[0], networks[1], y, networks[2:]).where.query("by == 'teacher confidence'")
+    assert set(found["estimator"]) == {"excess"} and set(found["measure"]) == {"accuracy", "negative_transfer"}
+    known = found[found["ci_low"].notna()]
+    assert len(known) >= 6 and ((known["ci_low"] <= 0) & (known["ci_high"] >= 0)).all()
+    alone = audit(networks[0], networks[1], y).where.query("by == 'teacher confidence'")
+    assert alone["estimate"].max() > 0.05 and alone["p_value"].isna().all() and alone["ci_low"].isna().all()
+    assert alone["note"].str.contains("any other network differs").all()
+
+
+def test_accuracy_against_controls_by_class_is_the_difference_of_means() -> None:
+    w = world(np.random.default_rng(32), 600)
+    t, s, *c = (w.network() for _ in range(6))
+    found = audit(t, s, w.labels, c).where.query("by == 'class' and measure == 'accuracy' and estimator == 'excess'")
+    for row in found.to_dict("records"):
+        here = w.labels == int(row["level"])
+        expected = (s == w.labels)[here].mean() - np.mean([(one == w.labels)[here].mean() for one in c])
+        assert row["estimate"] == pytest.approx(expected, abs=1e-12) and row["n"] == here.sum()

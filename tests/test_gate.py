@@ -351,3 +351,8 @@ def test_any_text_is_a_condition_or_a_sentence(text):
     else:
         assert type(outcome.passed) is bool
         json.dumps(vars(outcome))
+
+
+def test_what_overflows_is_not_measurable():
+    found = check("a < 1e308 * 1e308", two(1.0, 2.0))
+    assert not found.passed and "1e+308 * 1e+308 has no value" in found.reason

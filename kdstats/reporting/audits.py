@@ -93,11 +93,18 @@ def _code(text: str) -> str:
 
 
 def tidy(audit: "Audit") -> "Audit":
-    """The audit with each text on one line that all formats hold, and files without their folders."""
+    """The audit with each text on one line that all formats hold, files without their folders, classes by name."""
     frames = {f.name: getattr(audit, f.name) for f in fields(audit)}
     frames = {name: _one_line(frame) for name, frame in frames.items() if isinstance(frame, pd.DataFrame)}
     if "source" in frames["networks"]:
         frames["networks"]["source"] = [_file(source) for source in frames["networks"]["source"]]
+    if names := list(map(clean, audit.class_names)):
+        for table, column in (("confusions", "label"), ("confusions", "predicted"), ("inherited", "label"),
+                              ("inherited", "predicted")):  # fmt: skip
+            frames[table][column] = [names[number] for number in frames[table][column]]
+        of_class = frames["where"]["by"] == "class"
+        named = [names[int(level)] for level in frames["where"].loc[of_class, "level"]]
+        frames["where"].loc[of_class, "level"] = named
     return replace(audit, **frames)
 
 
@@ -411,11 +418,12 @@ def _flips_reading(audit: "Audit") -> str:
 def _where(audit: "Audit") -> Iterator[str]:
     rows = [row for row in records(audit.where) if not pd.isna(row["estimate"])]
     level = audit.settings["level"]
-    for measure, words in (
-        ("accuracy", "The student's accuracy differs from its teacher's"),
-        ("negative_transfer", "It makes more or fewer of its teacher's errors than controls"),
+    for what, words in (
+        ("accuracy.difference", "The student's accuracy differs from its teacher's"),
+        ("accuracy.excess", "Its accuracy differs from that of controls"),
+        ("negative_transfer.excess", "It makes more or fewer of its teacher's errors than controls"),
     ):
-        of = [row for row in rows if row["measure"] == measure]
+        of = [row for row in rows if _what(row) == what]
         found = sorted((row for row in of if _significant(row, level)), key=lambda row: -abs(row["estimate"]))
         if of:
             places = [f"{row['by']} {row['level']} ({_percent(row, 'points')})" for row in found[:3]]
@@ -440,7 +448,8 @@ def _count(value: float) -> str:
 def _where_reading(audit: "Audit") -> str:
     difficulty = (
         " Difficulty is how many controls are right, so by difficulty nothing is told against controls: they would be"
-        " yardstick and comparison at once."
+        " yardstick and comparison at once. For the same reason nothing is told against the teacher by its own"
+        " confidence: on examples of which it is unsure any other network does better than it."
     )
     return (
         "p-values are corrected by Holm, and intervals hold at once, over the parts of one division (class, a group, …)"
@@ -631,29 +640,36 @@ def flips(audit: "Audit") -> Table:
     return _table(audit, "Flips against the teacher", caption, audit.flips, shown, ("Student",))
 
 
-WHERE = {"accuracy": "Accuracy, student − teacher", "negative_transfer": "A⁻, student − controls"}
+WHERE = {
+    "accuracy.difference": "Accuracy, student − teacher",
+    "accuracy.excess": "Accuracy, student − controls",
+    "negative_transfer.excess": "A⁻, student − controls",
+}
 
 
 def where(audit: "Audit") -> Table:
     divisions = _parts(audit)
     lines = [part for parts in divisions.values() for part in _clearest(parts, LEVELS).values()]
-    accuracy = [part.get("accuracy") for part in lines]
-    errors = [part.get("negative_transfer") for part in lines]
-    either = [one or other or {} for one, other in zip(accuracy, errors, strict=True)]
-    lacking = [
-        [row["note"] for row in part.values() if pd.isna(row["ci_low"]) and (_controls(audit) or row is one)]
-        for part, one in zip(lines, accuracy, strict=True)
-    ]
+    rows = {what: [part.get(what) for part in lines] for what in WHERE}
+    first = [next(iter(part.values())) for part in lines]
+    right = [part.get("accuracy.difference") or part.get("accuracy.excess") for part in lines]
+    difference, excess, errors = rows.values()
     shown = {
-        "By": [row["by"] for row in either],
-        "Part": [row["level"] for row in either],
-        "n": [f"{row['n']:,}" if row else NONE for row in accuracy],
-        WHERE["accuracy"]: [interval_text(row) if row else NONE for row in accuracy],
-        "p, adjusted": [p_text(row["p_adjusted"]) if row else NONE for row in accuracy],
+        "By": [row["by"] for row in first],
+        "Part": [row["level"] for row in first],
+        "n": [f"{row['n']:,}" if row else NONE for row in right],
+        WHERE["accuracy.difference"]: [interval_text(row) if row else NONE for row in difference],
+        "p, adjusted": [p_text(row["p_adjusted"]) if row else NONE for row in difference],
+        WHERE["accuracy.excess"]: [interval_text(row) if row else NONE for row in excess],
         "Teacher's errors": [f"{row['n']:,}" if row else NONE for row in errors],
-        WHERE["negative_transfer"]: [interval_text(row) if row else NONE for row in errors],
-        "Note": ["; ".join(dict.fromkeys(notes)) for notes in lacking],
+        WHERE["negative_transfer.excess"]: [interval_text(row) if row else NONE for row in errors],
+        "Note": [
+            "; ".join(dict.fromkeys(row["note"] for row in part.values() if pd.isna(row["ci_low"]))) for part in lines
+        ],
     }
+    if not _controls(audit):
+        for name in (WHERE["accuracy.excess"], "Teacher's errors", WHERE["negative_transfer.excess"]):
+            del shown[name]
     caption = (
         "Parts of the test set. Intervals hold at once for all parts of a division, p-values (McNemar's test where"
         " there is one student) are corrected over them by Holm."
@@ -663,14 +679,18 @@ def where(audit: "Audit") -> Table:
     return _table(audit, "Where", caption, audit.where, shown, ("By", "Part"), prose=["Note"], stub=2, of=of)
 
 
-Parts = dict[str, dict[str, Row]]  # part -> measure -> row
+Parts = dict[str, dict[str, Row]]  # part -> measure.estimator -> row
+
+
+def _what(row: Row) -> str:
+    return f"{row['measure']}.{row['estimator']}"
 
 
 def _parts(audit: "Audit") -> dict[str, Parts]:
     """The parts of each division of the test set."""
     found: dict[str, Parts] = {}
     for row in records(audit.where):
-        found.setdefault(row["by"], {}).setdefault(row["level"], {})[row["measure"]] = row
+        found.setdefault(row["by"], {}).setdefault(row["level"], {})[_what(row)] = row
     return found
 
 
@@ -949,15 +969,13 @@ def where_figure(audit: "Audit") -> Drawing:
         return Drawing(title, "No parts: the test set was not divided.")
     shown = {by: _clearest(parts, PARTS) for by, parts in list(every.items())[:DIVISIONS]}
     rows = [row for parts in shown.values() for part in parts.values() for row in part.values()]
-    columns = [measure for measure in WHERE if any(row["measure"] == measure for row in rows)]
+    columns = [what for what in WHERE if any(_what(row) == what for row in rows)]
     heights = [len(parts) + 0.8 for parts in shown.values()]
     size = (PAGE if len(columns) > 1 else COLUMN, 0.6 + 0.165 * sum(heights) + 0.22 * len(heights))
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(shown), len(columns), squeeze=False, height_ratios=heights)
     for column, measure in zip(grid.T, columns, strict=True):
-        ends = [
-            100 * row[name] for row in rows if row["measure"] == measure for name in ("estimate", "ci_low", "ci_high")
-        ]
+        ends = [100 * row[name] for row in rows if _what(row) == measure for name in ("estimate", "ci_low", "ci_high")]
         drawn = []
         for ax, (by, parts) in zip(column, shown.items(), strict=True):
             own = {name: part[measure] for name, part in parts.items() if measure in part}
@@ -966,8 +984,10 @@ def where_figure(audit: "Audit") -> Drawing:
                 continue
             _own_axis(ax, ends, zero=True)
             _part(ax, list(parts), own, audit.settings["level"])
-            ax.tick_params(labelbottom=False, labelleft=measure == columns[0])
-            if measure == columns[0]:
+            before = columns[: columns.index(measure)]
+            leftmost = not any(what in part for part in parts.values() for what in before)
+            ax.tick_params(labelbottom=False, labelleft=leftmost)
+            if leftmost:
                 ax.set_title(f"by {_cut(by)}", loc="left", fontsize="small", color=GREY)
             drawn.append(ax)
         drawn[-1].tick_params(labelbottom=True)
@@ -976,7 +996,7 @@ def where_figure(audit: "Audit") -> Drawing:
     few = f" Of more than {PARTS} parts the {PARTS} that are clearest." if most > PARTS else ""
     rest = f" Not drawn: {listed(list(every)[DIVISIONS:])}." if len(every) > DIVISIONS else ""
     bare = " A point without a line has no interval." if any(pd.isna(row["ci_low"]) for row in rows) else ""
-    about = " A⁻: how often the student repeats its teacher's errors." if "negative_transfer" in columns else ""
+    about = " A⁻: how often the student repeats its teacher's errors." if "negative_transfer.excess" in columns else ""
     return Drawing(
         title,
         "Differences in points, with intervals that hold at once for the parts of a division. Filled: significant after"

@@ -81,12 +81,13 @@ def makers_of(architecture: str, shape: Shape) -> Makers:
         raise UserError(
             f"{architecture}: timm has no such architecture{nearest(name, names)}; timm.list_models() has all"
         )
-    theirs = _torchvision_names()
+    theirs = torchvision_names()
     if name in theirs and room != "kdstats":
         raise UserError(f"{architecture}: torchvision's networks take images of 3 channels; these have {shape[2]}")
     raise UserError(
         f"{architecture}: there is no such architecture{nearest(name, [*catalog.MODELS, *theirs])}; there are those of"
-        f" kdstats ({', '.join(catalog.MODELS)}), torchvision's ({', '.join(theirs) or 'not installed'}) and timm:NAME"
+        f" kdstats ({', '.join(catalog.MODELS)}, wrn-D-K), torchvision's ({'by name' if theirs else 'not installed'})"
+        " and timm:NAME"
     )
 
 
@@ -102,7 +103,7 @@ def _ours(name: str, shape: Shape) -> Makers:
 
 
 def _torchvisions(name: str, shape: Shape) -> Makers:
-    if name not in _torchvision_names() or shape[2] != 3:
+    if name not in torchvision_names() or shape[2] != 3:
         return {}
     import torchvision
 
@@ -113,7 +114,7 @@ def _torchvisions(name: str, shape: Shape) -> Makers:
     return {f"torchvision:{name}": make}
 
 
-def _torchvision_names() -> list[str]:
+def torchvision_names() -> list[str]:
     try:
         import torchvision
     except ImportError:

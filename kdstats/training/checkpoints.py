@@ -25,12 +25,12 @@ from kdstats.datasets import load_dataset
 from kdstats.documents import nearest
 from kdstats.errors import UserError
 from kdstats.store import write_whole
-from kdstats.training.architectures import makers_of
+from kdstats.training.architectures import makers_of, torchvision_names
 from kdstats.training.data import to_device
 
 PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".tar")  # torch.save's; only their tensors are read
 NESTED = ("state_dict", "model", "model_state_dict")
-WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
+WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")  # of DataParallel, torch.compile and Lightning
 EXPORT = (
     "in Python, and only if you trust it, save its tensors with safetensors.torch.save_model(model, FILE),"
     " or its predictions with numpy.savez(FILE, logits=…)"
@@ -73,7 +73,8 @@ def read_checkpoint(
     ----------
     file
         ``.safetensors``; or ``.pth``, ``.pt``, ``.ckpt``, ``.bin``, ``.tar`` of ``torch.save``: a state dict, or a dict
-        with one under state_dict, model or model_state_dict. Prefixes ``module.`` and ``_orig_mod.`` are taken off.
+        with one under state_dict, model or model_state_dict. Prefixes ``module.``, ``_orig_mod.``, ``model.`` and
+        ``net.`` are taken off.
     architecture
         One of ``kdstats.catalog.MODELS``, of torchvision's classifiers, or ``timm:NAME``. Where kdstats and torchvision
         both have the name (resnet18, vgg16 …), the keys of the file tell which is meant;
@@ -118,7 +119,9 @@ def read_checkpoint(
             raise UserError(f"{path}: has no last layer of {name} ({last}), so it is not of this architecture")
         classes = len(head)
         model = _empty(makers[name], classes)
-    _fill(model, weights, f"{path}: does not fit {name}", classes)
+    theirs = f" (torchvision's takes images of 3 channels, these have {image_shape[2]})"
+    also = theirs if image_shape[2] != 3 and name.partition(":")[2] in torchvision_names() else ""
+    _fill(model, weights, f"{path}: does not fit {name}{also}", classes)
     return Checkpoint(str(path), name, model.eval().requires_grad_(False), classes, sha256)
 
 
@@ -514,14 +517,25 @@ def cached_predictions(
     }
     name = hashlib.sha256("\n".join(f"{key} {value}" for key, value in described.items()).encode()).hexdigest()
     file = folder / f"{name}.safetensors"
-    if file.is_file():
+    if _is_kept(file):
         return file
     logits = predict(
         checkpoint.model, pictures.pixels, mean=centre, std=spread, batch_size=batch_size, device=device
     )  # fmt: skip
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(file, safetensors.numpy.save({"logits": logits}, described | {"torch": torch.__version__}))
+        described |= {"torch": torch.__version__, "sha256": hashlib.sha256(logits.tobytes()).hexdigest()}
+        write_whole(file, safetensors.numpy.save({"logits": logits}, described))
     except OSError as error:
         raise UserError(f"{file}: the predictions cannot be written ({error.strerror or error})") from None
     return file
+
+
+def _is_kept(file: Path) -> bool:
+    """Whether predictions are there as they were written; damaged ones are made again."""
+    try:
+        with safetensors.safe_open(file, "np") as content:
+            said = (content.metadata() or {}).get("sha256")
+            return said == hashlib.sha256(content.get_tensor("logits").tobytes()).hexdigest()
+    except (OSError, safetensors.SafetensorError):
+        return False

@@ -191,7 +191,7 @@ def test_what_does_not_fit_is_named(tmp_path):
     ("architecture", "shape", "says"),
     [
         ("resnet21", (32, 32, 3), "there is no such architecture; did you mean resnet"),
-        ("resnet21", (32, 32, 3), "torchvision's (alexnet, convnext_base, "),
+        ("resnet21", (32, 32, 3), "torchvision's (by name) and timm:NAME"),
         ("alexnet", (32, 32, 1), "take images of 3 channels; these have 1"),
         ("resnet20", (4, 4, 3), "kdstats:resnet20: needs images of 8×8 pixels; these are 4×4"),
         ("keras:resnet20", (32, 32, 3), "there is no keras: write kdstats:NAME, torchvision:NAME or timm:NAME"),
