@@ -1002,7 +1002,7 @@ def _accuracy_there(
     two = stats.two_way(d)
     low, high = two.confidence_interval(1 - level)
     return {
-        **found, "estimate": float(two.estimate), "ci_low": float(low), "ci_high": float(high),
+        **found, "estimate": float(two.estimate), "ci_low": _share_apart(low), "ci_high": _share_apart(high),
         "p_value": float(two.p_value()), "note": "",
     }  # fmt: skip
 
@@ -1048,7 +1048,13 @@ def _excess_there(
         what = "examples" if measure == "accuracy" else "of the teacher's errors"
         return _Numbers(float(x.mean() - y.mean()), note=f"fewer than {FEWEST} {what}: no interval")
     of = stats.two_groups(x, y)
-    return _Numbers(float(of.estimate), *_interval(of, level))
+    found = _Numbers(float(of.estimate), *_interval(of, level))
+    return replace(found, low=_share_apart(found.low), high=_share_apart(found.high))
+
+
+def _share_apart(end: float) -> float:
+    """No difference of shares is beyond 1."""
+    return float(np.clip(end, -1.0, 1.0))
 
 
 def _confusions(students: Sequence[Pair], controls: Sequence[Pair], level: float) -> pd.DataFrame:

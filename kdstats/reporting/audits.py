@@ -541,11 +541,11 @@ def _table(
     text: Sequence[str] = (), *, prose: Sequence[str] = (), stub: int = 1, of: int | None = None,
     empty: str = "No rows.",
 ) -> Table:  # fmt: skip
-    """A table whose columns are numbers but for those of ``text`` and ``prose``; prose without words is left out.
+    """A table whose columns are numbers but for those of ``text`` and ``prose``; a column with nothing is left out.
 
     ``of`` is how many lines there would be, where that is not the rows of the data.
     """
-    there = {name: cells for name, cells in shown.items() if name not in prose or any(cells)}
+    there = {name: cells for name, cells in shown.items() if not cells or any(cell not in ("", NONE) for cell in cells)}
     lines, of = max(map(len, shown.values()), default=0), len(data) if of is None else of
     if lines < of:
         caption += f" {lines} of {of:,} lines; the CSV file has all."
@@ -979,19 +979,22 @@ def where_figure(audit: "Audit") -> Drawing:
         drawn = []
         for ax, (by, parts) in zip(column, shown.items(), strict=True):
             own = {name: part[measure] for name, part in parts.items() if measure in part}
-            if not own:
+            first = measure == columns[0]
+            if not own and not first:
                 ax.remove()
                 continue
-            _own_axis(ax, ends, zero=True)
+            _own_axis(ax, ends, zero=bool(own))
             _part(ax, list(parts), own, audit.settings["level"])
-            before = columns[: columns.index(measure)]
-            leftmost = not any(what in part for part in parts.values() for what in before)
-            ax.tick_params(labelbottom=False, labelleft=leftmost)
-            if leftmost:
+            ax.tick_params(labelbottom=False, labelleft=first)
+            if first:
                 ax.set_title(f"by {_cut(by)}", loc="left", fontsize="small", color=GREY)
-            drawn.append(ax)
+            if own:
+                drawn.append(ax)
+            else:  # the names of the parts alone
+                ax.spines[:].set_visible(False)
+                ax.xaxis.set_visible(False)
         drawn[-1].tick_params(labelbottom=True)
-        drawn[-1].set_xlabel(f"{WHERE[measure]} (points)")
+        drawn[-1].set_xlabel(f"{WHERE[measure]}\n(points)")
     most = max(map(len, every.values()))
     few = f" Of more than {PARTS} parts the {PARTS} that are clearest." if most > PARTS else ""
     rest = f" Not drawn: {listed(list(every)[DIVISIONS:])}." if len(every) > DIVISIONS else ""
@@ -1007,7 +1010,8 @@ def where_figure(audit: "Audit") -> Drawing:
 
 def _part(ax: Axes, names: Sequence[str], rows: Mapping[str, Row], level: float) -> None:
     ax.yaxis.set_visible(True)
-    ax.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (3, 2)), zorder=0)
+    if rows:
+        ax.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (3, 2)), zorder=0)
     for name, row in rows.items():
         y, marked = names.index(name), _significant(row, level)
         _interval(ax, y, row, BLUE if marked else PALE, 100)

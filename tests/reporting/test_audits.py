@@ -100,7 +100,8 @@ def hand_made(names=("net",), controls=("c1", "c2", "c3"), **changes):
         transfers.append({"student": "a control in its place", "control": "mean of controls", **counts, **own})
     where = [
         {"by": by, "level": level, "measure": of, "estimator": "difference" if of == "accuracy" else "excess",
-         "n": 50, "estimate": value, "ci_low": low, "ci_high": high, "ci_level": 0.99, "p_value": p, "p_adjusted": p, "note": "" if low == low else "too few"}
+         "n": 50, "estimate": value, "ci_low": low, "ci_high": high, "ci_level": 0.99, "p_value": p, "p_adjusted": p,
+         "note": "" if low == low else "too few"}
         for by, level, of, value, low, high, p in [
             ("class", "0", "accuracy", 0.10, 0.02, 0.20, 0.04),
             ("class", "1", "accuracy", 0.05, -0.10, 0.20, 0.60),
