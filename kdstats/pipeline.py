@@ -217,10 +217,12 @@ def _train_missing(
     say: Say,
     show: Show,
 ) -> None:
-    from kdstats.training.engine import choose_device
+    from kdstats.training.engine import check_precision, choose_device
     from kdstats.training.workers import Job, Progress, default_workers, device_name, train_missing
 
     device = choose_device(options.device)
+    if slow := check_precision(plan.protocol.recipe.precision, device):
+        say(slow)
     workers = min(options.workers or default_workers(device.type), missing)
     say(
         f"training {missing} of {len(plan.replicates)} replicates on {device_name(device)} with"

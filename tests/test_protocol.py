@@ -129,6 +129,11 @@ MISTAKES = [
     ("epochs: 20", "schedule: multi-step", "p.yaml:6: recipe.schedule: multi-step needs `milestones`"),
     ("epochs: 20", "schedule: multi-step, milestones: [5, 5]", "p.yaml:6: recipe.milestones: must increase"),
     ("epochs: 20", "schedule: multi-step, milestones: [30]", "p.yaml:6: recipe.milestones: must lie below epochs (30)"),
+    ("model: cnn", "model: wrn-17-2", "p.yaml:3: teacher.model: 'wrn-17-2'", "wrn-D-K, torchvision:NAME, timm:NAME"),
+    ("model: cnn", "model: 'tim:resnet18'", "p.yaml:3: teacher.model: 'tim:resnet18' is not allowed"),
+    ("epochs: 20", "schedule: one-cycle, warmup_epochs: 1", "p.yaml:6: recipe.warmup_epochs: belong to the other"),
+    ("epochs: 20", "ema: 1.5", "p.yaml:6: recipe.ema: "),
+    ("epochs: 20", "label_smoothing: 0", "p.yaml:6: recipe.label_smoothing: "),
     ("epochs: 20", "epochs: 5, warmup_epochs: 5", "p.yaml:6: recipe.warmup_epochs: 5 must lie below epochs (5)"),
     ("1e-3", "0", "p.yaml:6: recipe.learning_rate: 0 is not allowed: a number above 0"),
     ("1e-3", "fast", "p.yaml:6: recipe.learning_rate: 'fast' is not allowed: a number above 0"),
@@ -600,7 +605,7 @@ def protocols(draw: st.DrawFn) -> Protocol:
         "seed": draw(st.integers(0, 10**30)),
         "dataset": draw(st.sampled_from(["digits", "mnist"]) | st.just({"name": "npz", "path": path, "test": 7})),
         "teacher": {
-            "model": draw(st.sampled_from(list(MODELS))),
+            "model": draw(st.sampled_from([*MODELS, "wrn-28-10", "torchvision:resnet18", "timm:vit_tiny"])),
             "seeds": draw(st.integers(1, 20) | st.lists(st.integers(0, 2**32 - 1), min_size=1, unique=True)),
         },
         "recipe": {
@@ -841,3 +846,10 @@ def test_checking_a_protocol_needs_nothing_heavy() -> None:
         "print(sorted(heavy & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_recipe_that_is_not_asked_for_more_has_the_hash_that_it_always_had():
+    plain = protocol().recipe.plain()
+    assert "mixup" not in plain and "ema" not in plain
+    more = protocol(recipe={"mixup": 0.2})
+    assert more.recipe.plain()["mixup"] == 0.2 and protocol_hash(more) != protocol_hash(protocol())

@@ -52,6 +52,24 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def check_precision(name: str, device: torch.device) -> str:
+    """Whether the device has the arithmetic that a recipe asks for; what to expect where it has it only slowly.
+
+    Raises
+    ------
+    UserError
+        Where it lacks it.
+    """
+    if name == "float32":
+        return ""
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        card = torch.cuda.get_device_name(device)
+        raise UserError(f"recipe.precision: {card} has no bfloat16; write precision: float32, or take another --device")
+    if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "this CPU has no bfloat16 instructions: precision bfloat16 is slower here than float32"
+    return ""
+
+
 def be_deterministic(device: torch.device) -> None:
     """One thread on the CPU, deterministic kernels everywhere: the same protocol gives the same bits on the CPU."""
     torch.use_deterministic_algorithms(True)

@@ -11,7 +11,14 @@ from kdstats.errors import UserError
 from kdstats.plan import Replicate, stream
 from kdstats.protocol import Point, Recipe
 from kdstats.training.data import to_device
-from kdstats.training.engine import be_deterministic, choose_device, learning_rate, state_of, train_replicates
+from kdstats.training.engine import (
+    be_deterministic,
+    check_precision,
+    choose_device,
+    learning_rate,
+    state_of,
+    train_replicates,
+)
 from kdstats.training.targets import Lesson, Teacher, noise
 
 CPU = torch.device("cpu")
@@ -232,6 +239,16 @@ def test_noise_is_fixed_per_example_matched_to_the_teacher_and_redrawn_when_aske
         p = target(noise=kind, space="probabilities")(0, index, index).exp()
         assert torch.allclose(p.sum(1), torch.ones(100), atol=1e-5)
     assert target(scale=2.0)(0, index, index).std() == pytest.approx(2, abs=0.2)
+
+
+def test_a_precision_that_the_device_lacks(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Old Card")
+    with pytest.raises(UserError, match="Old Card has no bfloat16; write precision: float32"):
+        check_precision("bfloat16", torch.device("cuda"))
+    assert check_precision("float32", torch.device("cuda")) == ""
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert "slower here than float32" in check_precision("bfloat16", CPU)
 
 
 def test_a_device_that_is_not_there():
