@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kdstats.predictions import Predictions
     from kdstats.training.checkpoints import Pictures
 
+Channels = Annotated[tuple[float, ...], Field(strict=False, description="a list of numbers, one a channel")]
 WIDEST = 0.2  # margin of accuracy; one beyond it was meant in points
 Texts = Annotated[tuple[str, ...], Field(strict=False, description="a list of texts")]
 Points = Annotated[float, Field(gt=0, le=WIDEST, allow_inf_nan=False)]
@@ -39,6 +40,8 @@ class AuditFile(Block):
     labels: str | None = None
     data: str | None = None
     image_size: Annotated[int, Field(ge=1)] | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
     groups: Texts = ()
     margin: Points | str | None = None
     control_kind: Literal["plain", "kd-other"] = "plain"
@@ -192,17 +195,16 @@ def perform(asked: AuditFile, data_dir: Path | None = None, device: str = "auto"
         read.append(network)
     k = 1 + len(students)
     if asked.labels:
-        n_classes = next((one.n_classes for one in read if one.n_classes), None)
-        labels, ids = predictions.read_labels(asked.labels, n_classes)
+        labels, ids = predictions.read_labels(asked.labels)
     elif pictures is not None:
         labels, ids = pictures.labels, pictures.ids
     else:
-        labels, ids = _beside(everyone)
-    with_ids = ids if ids is not None else next((one.ids for one in read if one.ids is not None), None)
+        labels, ids = _beside(read)
+    labels, read = predictions.aligned(labels, ids, read, asked.labels or "the labels")
     groups = {
         name: values
         for source in asked.groups
-        for name, values in predictions.read_groups(source, with_ids, len(labels)).items()
+        for name, values in predictions.read_groups(source, ids, len(labels)).items()
     }
     found = audit(
         read[0],
@@ -217,7 +219,7 @@ def perform(asked: AuditFile, data_dir: Path | None = None, device: str = "auto"
         paired=asked.paired,
         level=asked.level,
         seed=asked.seed,
-        images=pictures.pixels if pictures is not None and pictures.pixels.dtype == "uint8" else None,
+        images=_shown(pictures, ids),
         class_names=pictures.class_names if pictures is not None else None,
     )
     files = [_checkpoint(source)[0] for source in [*everyone, *([asked.labels] if asked.labels else [])]]
@@ -271,12 +273,35 @@ def _pictures(asked: AuditFile, data_dir: Path | None, everyone: list[str]) -> "
             raise UserError(
                 f"{checkpoint}: is a checkpoint, which needs images to predict: --data NAME, FILE.npz or DIR"
             )
-        if asked.image_size is not None:
-            raise UserError("image_size: belongs to --data DIR, a folder of images")
+        for name in ("image_size", "mean", "std"):
+            if getattr(asked, name) is not None:
+                raise UserError(f"{name}: belongs to --data, the images that checkpoints are to predict")
         return None
+    import numpy as np
+
     from kdstats.training.checkpoints import read_pictures
 
-    return read_pictures(asked.data, data_dir=data_dir, size=asked.image_size)
+    found = read_pictures(asked.data, data_dir=data_dir, size=asked.image_size)
+    if asked.mean is None and asked.std is None:
+        return found
+    mean, std = (found.mean if asked.mean is None else asked.mean), (found.std if asked.std is None else asked.std)
+    if len(mean) != found.shape[2] or len(std) != found.shape[2] or not all(value > 0 for value in std):
+        raise UserError(f"mean, std: each needs {found.shape[2]} numbers, one a channel, those of std above 0")
+    said = " and ".join(f"{name} {', '.join(f'{x:g}' for x in of)}" for name, of in (("mean", mean), ("std", std)))
+    return replace(found, mean=np.asarray(mean, np.float32), std=np.asarray(std, np.float32), normalisation=said)
+
+
+def _shown(pictures: "Pictures | None", ids: "NDArray[Any] | None") -> "NDArray[np.uint8] | None":
+    """Images in the order of the labels' ids; none where they are no pictures, or others than the labels are of."""
+    import numpy as np
+
+    if pictures is None or pictures.pixels.dtype != "uint8":
+        return None
+    if ids is None or pictures.ids is None or np.array_equal(ids, pictures.ids):
+        return pictures.pixels
+    place = {str(name): i for i, name in enumerate(pictures.ids)}
+    rows = [place.get(str(name), -1) for name in ids]
+    return pictures.pixels[rows] if min(rows) >= 0 else None
 
 
 def _predicted(source: str, pictures: "Pictures", device: str) -> "tuple[Predictions, str]":
@@ -367,13 +392,11 @@ def _same(value: Any, text: str) -> bool:
         return str(value) == text
 
 
-def _beside(sources: list[str]) -> "tuple[NDArray[np.int64], NDArray[Any] | None]":
+def _beside(networks: "list[Predictions]") -> "tuple[NDArray[np.int64], NDArray[Any] | None]":
     """Labels that lie beside the predictions of one of the networks."""
-    from kdstats.predictions import labels_beside
-
-    for source in sources:
-        if (found := labels_beside(source)) is not None:
-            return found
+    for one in networks:
+        if one.truth is not None:
+            return one.truth, one.ids
     raise UserError(
         "no labels: give --labels FILE, or --data NAME, or predictions that hold the true labels beside them"
     )

@@ -21,13 +21,15 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest
+from scipy.stats import t as student_t
 
 import kdstats
 from kdstats import metrics, stats
 from kdstats.catalog import METRICS
 from kdstats.errors import UserError
 from kdstats.metrics import Observed, UndefinedMetric
-from kdstats.predictions import Predictions, aligned, read_labels, read_predictions
+from kdstats.predictions import Predictions, aligned, named_groups, read_labels, read_predictions
 
 Values = NDArray[np.float64]
 ControlKind = Literal["plain", "kd-other"]
@@ -66,12 +68,16 @@ class Measure:
     Attributes
     ----------
     against : "teacher", or "labels": then the teacher has it too, and the student's difference from it is told
+    counted : of a plain share, how many of how many examples; then one network's interval is exact (Clopper–Pearson)
+    nearer : which way a network goes that comes nearer to its teacher: 1 up, -1 down, 0 neither
     """
 
     label: str
     question: Literal["fidelity", "transfer", "flips", "accuracy", "calibration"]
     of: Callable[[Pair], Values | float]
     against: Literal["teacher", "labels"] = "teacher"
+    counted: Callable[[Pair], tuple[int, int]] | None = None
+    nearer: Literal[-1, 0, 1] = 1
 
 
 def _outputs(name: str, part: Literal["network", "teacher"] = "network") -> Callable[[Pair], Values]:
@@ -87,6 +93,16 @@ def _outputs(name: str, part: Literal["network", "teacher"] = "network") -> Call
         return np.asarray(found)
 
     return values
+
+
+def _share_of(mask: Callable[[Pair], NDArray[np.bool_]], of: Callable[[Pair], NDArray[np.bool_]] | None = None) -> Any:
+    """Count of a mask, among all examples or those of another mask."""
+
+    def counted(pair: Pair) -> tuple[int, int]:
+        within = of(pair) if of is not None else np.ones(len(pair.labels), bool)
+        return int((mask(pair) & within).sum()), int(within.sum())
+
+    return counted
 
 
 def _positive(pair: Pair) -> Values:
@@ -123,7 +139,9 @@ def _ranks(pair: Pair) -> Values:
 
 
 MEASURES: dict[str, Measure] = {
-    "agreement": Measure("Agreement", "fidelity", lambda p: p.agrees.astype(np.float64)),
+    "agreement": Measure(
+        "Agreement", "fidelity", lambda p: p.agrees.astype(np.float64), counted=_share_of(lambda p: p.agrees)
+    ),
     "agreement_given_class": Measure(
         "Agreement beyond independent answers given the class", "fidelity",
         lambda p: metrics.agreement_given_class_examples(p.teacher.classes, p.network.classes, p.labels, p.n_classes),
@@ -136,32 +154,47 @@ MEASURES: dict[str, Measure] = {
         "Copy probability", "fidelity", lambda p: metrics.copy_probability_examples(p.teacher.right, p.network.right)
     ),
     "capa": Measure("CAPA κp", "fidelity", _capa),
-    "fidelity_kl": Measure("KL from teacher", "fidelity", _outputs("kl")),
-    "js_divergence": Measure("JS divergence", "fidelity", _outputs("js")),
-    "activation_distance": Measure("Activation distance", "fidelity", _outputs("distance")),
-    "rank_disagreement": Measure("Rank disagreement", "fidelity", _ranks),
-    "positive_transfer": Measure("Agreement where the teacher is right, A⁺", "transfer", _positive),
-    "negative_transfer": Measure("Agreement where the teacher is wrong, A⁻", "transfer", _negative),
+    "fidelity_kl": Measure("KL from teacher", "fidelity", _outputs("kl"), nearer=-1),
+    "js_divergence": Measure("JS divergence", "fidelity", _outputs("js"), nearer=-1),
+    "activation_distance": Measure("Activation distance", "fidelity", _outputs("distance"), nearer=-1),
+    "rank_disagreement": Measure("Rank disagreement", "fidelity", _ranks, nearer=-1),
+    "positive_transfer": Measure(
+        "Agreement where the teacher is right, A⁺", "transfer", _positive,
+        counted=_share_of(lambda p: p.agrees, lambda p: p.teacher.right),
+    ),
+    "negative_transfer": Measure(
+        "Agreement where the teacher is wrong, A⁻", "transfer", _negative,
+        counted=_share_of(lambda p: p.agrees, lambda p: ~p.teacher.right),
+    ),
     "negative_flip_rate": Measure(
-        "Harmful flips", "flips", lambda p: (p.teacher.right & ~p.network.right).astype(np.float64)
+        "Harmful flips", "flips", lambda p: (p.teacher.right & ~p.network.right).astype(np.float64),
+        counted=_share_of(lambda p: p.teacher.right & ~p.network.right), nearer=-1,
     ),
     "positive_flip_rate": Measure(
-        "Beneficial flips", "flips", lambda p: (~p.teacher.right & p.network.right).astype(np.float64)
+        "Beneficial flips", "flips", lambda p: (~p.teacher.right & p.network.right).astype(np.float64),
+        counted=_share_of(lambda p: ~p.teacher.right & p.network.right), nearer=-1,
     ),
     "relative_negative_flip_rate": Measure(
         "Harmful flips, 1 under independence", "flips",
-        lambda p: metrics.relative_flip_examples(p.teacher.right, p.network.right),
+        lambda p: metrics.relative_flip_examples(p.teacher.right, p.network.right), nearer=-1,
     ),
-    "accuracy": Measure("Accuracy", "accuracy", lambda p: p.network.right.astype(np.float64), "labels"),
-    "cross_entropy": Measure("Cross-entropy", "calibration", _outputs("cross_entropy"), "labels"),
-    "brier_score": Measure("Brier score", "calibration", _outputs("brier"), "labels"),
+    "accuracy": Measure(
+        "Accuracy", "accuracy", lambda p: p.network.right.astype(np.float64), "labels",
+        _share_of(lambda p: p.network.right), nearer=0,
+    ),
+    "cross_entropy": Measure("Cross-entropy", "calibration", _outputs("cross_entropy"), "labels", nearer=0),
+    "brier_score": Measure("Brier score", "calibration", _outputs("brier"), "labels", nearer=0),
     "expected_calibration_error": Measure(
         "Calibration error (ECE)", "calibration",
-        lambda p: metrics.calibration_error_examples(_outputs("confidence")(p), p.network.right), "labels",
+        lambda p: metrics.calibration_error_examples(_outputs("confidence")(p), p.network.right), "labels", nearer=0,
     ),
-    "class_wise_calibration_error": Measure("Class-wise calibration error", "calibration", _class_wise, "labels"),
+    "class_wise_calibration_error": Measure(
+        "Class-wise calibration error", "calibration", _class_wise, "labels", nearer=0
+    ),
 }  # fmt: skip
 ASYMMETRIES: tuple[Literal["headroom", "raw", "log_odds"], ...] = ("headroom", "raw", "log_odds")
+DIGITS = 12  # beyond which a value is rounding
+FEWEST_DISAGREEMENTS = 5  # of each network on either side, from which a log of their number has an interval
 PRIMARY = "negative_transfer"  # what a declared rank test is about, unless the caller says otherwise
 
 # What comes out --------------------------------------------------------------------------------------------------
@@ -186,7 +219,8 @@ class Audit:
     where : by, level, measure, estimator, n, estimate, ci_low, ci_high, ci_level, p_value, p_adjusted, note; intervals
         hold at once for all levels of one ``by`` and measure
     confusions : label, predicted, teacher_errors, student_same, controls_same, excess, ci_low, ci_high, ci_level, note
-    inherited : rank, student, row, id, label, predicted, controls_same, n_controls, n_expected, all_agree, note
+    inherited : rank, student, row, id, label, predicted, controls_same, n_controls, n_comparable (entries of the
+        student against one control fewer), n_expected (of a control in its place), all_agree, note
     calibration : network, role, bin, low, high, n, confidence, accuracy
     settings, provenance : what was asked; versions and checksums
     images : (rows of ``inherited``, …) where they are at hand
@@ -314,6 +348,7 @@ def audit(
     y, ids = read_labels(labels, max(widths.values()) if widths else None)
     y, read = aligned(y, ids, read)
     _refuse_copies(read, roles, y)
+    groups = named_groups(groups, len(y)) if groups is not None else {}
     n_classes = max([*widths.values(), int(y.max()) + 1, *(int(one.classes.max()) + 1 for one in read)])
     if paired and len(of_student) != len(controls):
         raise UserError(
@@ -373,8 +408,9 @@ def _settings(
         )
     if not (isinstance(level, float) and 0 < level < 0.5):
         raise UserError(f"level is {level!r}: a number above 0 and below .5")
-    if primary not in MEASURES:
-        raise UserError(f"primary is {primary!r}: it is one of {', '.join(MEASURES)}")
+    tested = [name for name, measure in MEASURES.items() if measure.nearer]
+    if primary not in tested:
+        raise UserError(f"primary is {primary!r}: it is one of {', '.join(tested)}")
     return {
         "margin": margin, "control_kind": control_kind, "controls_exchangeable": exchangeable, "primary": primary,
         "paired": paired, "level": level, "seed": seed,
@@ -417,8 +453,8 @@ def _same_outputs(one: Predictions, other: Predictions, y: NDArray[np.int64]) ->
         return False
     if one.values is None or other.values is None:
         return one.values is other.values and int((one.classes != y).sum()) >= FEWEST
-    return all(
-        np.array_equal(_rows(one, rows), _rows(other, rows))
+    return all(  # a copy in half precision is one, too
+        np.allclose(_rows(one, rows), _rows(other, rows), rtol=2e-3, atol=2e-3)
         for rows in np.array_split(np.arange(len(y)), max(1, len(y) // 1000))
     )
 
@@ -480,6 +516,12 @@ def _mean(rows: Values, level: float) -> _Numbers:
         float(values.mean()), 0.0, float(values.var(ddof=1)) / len(values), 0.0, np.inf, len(values) - 1.0, 1.0
     )
     return _Numbers(float(of.estimate), *_interval(of, level))
+
+
+def _exact(count: int, n: int, level: float) -> _Numbers:
+    """A share of one network over new examples, with Clopper and Pearson's interval: short near 0 and 1, never none."""
+    low, high = binomtest(count, n).proportion_ci(1 - level, method="exact")
+    return _Numbers(count / n, float(low), float(high))
 
 
 def _clipped(numbers: _Numbers, measure: str) -> _Numbers:
@@ -545,11 +587,12 @@ def _of_measure(
         return
     n = mine.shape[1]
     sampled = f"on {n} examples drawn with seed {asked['seed']}" if 1 < n < len(teacher.labels) else ""
-    value = (
-        _clipped(_mean(mine, level), name)
-        if n > 1
-        else _Numbers(float(mine.mean()), note="no mean over examples: no interval")
-    )
+    if n == 1:
+        value = _Numbers(float(mine.mean()), note="no mean over examples: no interval")
+    elif measure.counted is not None and len(students) == 1:
+        value = _exact(*measure.counted(students[0]), level)
+    else:
+        value = _clipped(_mean(mine, level), name)
     yield _row(name, "value", measure.label, measure.question, scope, value, level, n, note=sampled)
     if measure.against == "labels":
         try:
@@ -587,7 +630,9 @@ def _of_measure(
     place: dict[str, Any] = {"controls_low": float(spread.min()), "controls_high": float(spread.max()), "note": sampled}
     if len(students) == 1:
         place |= _position(
-            float(mine.mean()), spread, declared=asked["controls_exchangeable"] and name == asked["primary"]
+            float(mine.mean()),
+            spread,
+            measure.nearer if asked["controls_exchangeable"] and name == asked["primary"] else 0,
         )
     yield _row(
         name, "excess", f"{measure.label}, student − controls", measure.question, over, excess, level, n, **place
@@ -601,7 +646,8 @@ def _of_measure(
 
 def _stack(measure: Measure, pairs: Sequence[Pair]) -> Values:
     """Values (networks, N); (networks, 1) of a measure that is no mean over examples."""
-    return np.stack([np.atleast_1d(measure.of(pair)) for pair in pairs]).astype(np.float64)
+    values = np.stack([np.atleast_1d(measure.of(pair)) for pair in pairs]).astype(np.float64)
+    return np.round(values, DIGITS)  # linearised values of a constant are constant but for rounding
 
 
 def _scope(students: Sequence[Pair], controls: Sequence[Pair]) -> str:
@@ -621,18 +667,22 @@ def _row(
     }  # fmt: skip
 
 
-def _position(score: float, others: Values, declared: bool) -> dict[str, Any]:
-    """Where a student stands among its controls, 1 the largest; with the rank's p where that was declared beforehand.
+def _position(score: float, others: Values, nearer: int = 0) -> dict[str, Any]:
+    """Where a student stands among its controls, 1 the largest.
+
+    With the rank's p on the side of ``nearer`` (1 larger, -1 smaller) where that was declared beforehand, else 0.
 
     Taking each network's score in turn against the mean of the others orders them as the scores do.
     """
-    m = len(others)
+    m, score, others = len(others), round(score, DIGITS), np.round(others, DIGITS)
     above, tied = int((others > score).sum()), int((others == score).sum())
     rank = f"{above + 1}" if not tied else f"{above + 1}–{above + 1 + tied}"
     found: dict[str, Any] = {"position": f"{rank} of {m + 1}"}
-    if declared:
-        found["p_value"] = (1 + above + tied) / (m + 1)
-        found["note"] = f"p: rank among {m + 1}, one-sided (larger), at least {1 / (m + 1):.3g}"
+    if nearer:
+        beyond = above if nearer > 0 else m - above - tied
+        found["p_value"] = (1 + beyond + tied) / (m + 1)
+        side = "larger" if nearer > 0 else "smaller"
+        found["note"] = f"p: rank among {m + 1}, one-sided ({side}), at least {1 / (m + 1):.3g}"
     return found
 
 
@@ -657,7 +707,7 @@ def _share(mine: Values, theirs: Values, level: float) -> _Numbers:
         return _Numbers(np.nan, note=str(reason))
     if np.isnan(low) or np.isnan(high):
         return _Numbers(estimate, note="nothing varies, so there is no interval")
-    return _Numbers(estimate, low, high)
+    return _Numbers(estimate, low, min(high, 1.0))  # there is no more room than all
 
 
 def _gains(students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -692,9 +742,12 @@ def _asymmetries(
                     for side in (students, controls)
                 )
                 wider = _mixture(students, controls) if another and estimator != "raw" else 1.0
+                mine, theirs = np.round(mine, DIGITS), np.round(theirs, DIGITS)
                 numbers = _against(mine, theirs, asked, wider=wider)
+                if estimator != "raw" and (few := _too_few([*students, *controls])):
+                    numbers = _Numbers(numbers.estimate, note=few)
                 if len(students) == 1:
-                    place |= _position(float(mine.mean()), theirs.mean(1), declared=False)
+                    place |= _position(float(mine.mean()), theirs.mean(1))
             except UndefinedMetric as reason:
                 numbers = _Numbers(np.nan, note=str(reason))
         yield _row(
@@ -704,18 +757,34 @@ def _asymmetries(
     matched = _matched(students, controls, asked["level"])
     place = {"note": metrics.caution("matched", another) if controls else ""}
     if len(students) == 1 and not np.isnan(matched.estimate):
-        place |= _matched_position(students[0], controls, asked["level"])
+        place |= _matched_position(students[0], controls)
     yield _row(
-        "asymmetry", "matched", "Asymmetry, matched for difficulty", "transfer", BOTH, matched, asked["level"], n,
-        **place,
+        "asymmetry", "matched", "Asymmetry, matched for difficulty", "transfer", _scope(students, controls), matched,
+        asked["level"], n, **place,
     )  # fmt: skip
 
 
-def _matched_position(student: Pair, controls: Sequence[Pair], level: float) -> dict[str, Any]:
+def _too_few(pairs: Sequence[Pair]) -> str:
+    """Why there is no interval of log disagreements: somebody has hardly any, and a log of 0 or 1 says nothing."""
+    for place in ("right", "wrong"):
+        here = pairs[0].teacher.right == (place == "right")
+        fewest = min(int((here & ~pair.agrees).sum()) for pair in pairs)
+        if fewest < FEWEST_DISAGREEMENTS:
+            return (
+                f"a network disagrees with the teacher on {fewest} of the examples on which it is {place}; from"
+                f" {FEWEST_DISAGREEMENTS} on there is an interval"
+            )
+    return ""
+
+
+def _matched_position(student: Pair, controls: Sequence[Pair]) -> dict[str, Any]:
     """Where the student stands when each network in turn takes its place, strata made anew from the others."""
     everyone = [student, *controls]
-    scores = [_matched([one], [other for other in everyone if other is not one], level).estimate for one in everyone]
-    return {} if np.isnan(scores).any() else _position(scores[0], np.array(scores[1:]), declared=False)
+    try:
+        scores = [_matched_values(one, [other for other in everyone if other is not one]).mean() for one in everyone]
+    except UndefinedMetric:
+        return {}
+    return _position(float(scores[0]), np.array(scores[1:]))
 
 
 def _mixture(students: Sequence[Pair], controls: Sequence[Pair]) -> float:
@@ -733,24 +802,31 @@ def _mixture(students: Sequence[Pair], controls: Sequence[Pair]) -> float:
 
 
 def _matched(students: Sequence[Pair], controls: Sequence[Pair], level: float) -> _Numbers:
-    """Each control in turn is the comparison and the others make the strata; the interval is that over examples."""
+    """Matched asymmetry of the students, with the spread that controls have in a student's place."""
     if not controls:
         return _Numbers(np.nan, note=NO_CONTROLS)
-    right = students[0].teacher.right
-    agree = np.stack([pair.agrees for pair in controls])
-    m = len(controls) - 1
     try:
-        held = metrics.held_out_agreements(agree)
-        arms = np.stack([pair.agrees for pair in students])
-        each = np.repeat(arms, len(agree), axis=0)
-        against, strata = np.tile(agree, (len(arms), 1)), np.tile(held, (len(arms), 1))
-        rights = np.broadcast_to(right, each.shape)
-        counts = metrics.matched_counts(rights, each, against, strata, m)
-        mean = np.broadcast_to(counts.mean(0), counts.shape)
-        values = metrics.matched_influence(mean, rights, each, against, strata).mean(0)
+        mine = np.stack([_matched_values(one, controls) for one in students])
     except UndefinedMetric as reason:
         return _Numbers(np.nan, note=str(reason))
-    return _mean(values[None], level)
+    try:
+        theirs = np.stack([_matched_values(one, [c for c in controls if c is not one]) for one in controls])
+    except UndefinedMetric:
+        why = "too few controls to say how controls differ in it: no interval"
+        return _Numbers(float(mine.mean()), note=why)
+    of = replace(stats.two_groups(mine, theirs), estimate=float(mine.mean()))  # that of controls is 0 but for noise
+    return _Numbers(float(mine.mean()), *_interval(of, level))
+
+
+def _matched_values(one: Pair, controls: Sequence[Pair]) -> Values:
+    """Values whose mean is the matched asymmetry: each control in turn is compared with, the others make the strata."""
+    agree = np.stack([pair.agrees for pair in controls])
+    held = metrics.held_out_agreements(agree)
+    each = np.broadcast_to(one.agrees, agree.shape)
+    rights = np.broadcast_to(one.teacher.right, agree.shape)
+    counts = metrics.matched_counts(rights, each, agree, held, len(controls) - 1)
+    mean = np.broadcast_to(counts.mean(0), counts.shape)
+    return np.round(metrics.matched_influence(mean, rights, each, agree, held).mean(0), DIGITS)
 
 
 # Verdicts --------------------------------------------------------------------------------------------------------
@@ -759,16 +835,17 @@ def _matched(students: Sequence[Pair], controls: Sequence[Pair], level: float) -
 def _verdicts(
     measures: pd.DataFrame, students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[str, Any]
 ) -> pd.DataFrame:
+    kin = _of_one_teacher(students, controls) if asked["control_kind"] == "kd-other" else ""
     made = [
         _accuracy_verdict(students, asked),
         _against_controls(
             measures, "accuracy", "excess", controls, "Accuracy against the controls",
             ("better", "worse", "not shown different"),
             ("The student is more accurate than its controls", "The student is less accurate than its controls",
-             "No difference in accuracy from the controls is shown"), points=True,
+             "No difference in accuracy from the controls is shown"), points=True, kin=kin,
         ),
-        _errors_verdict(measures, controls, asked),
-        _asymmetry_verdict(measures, controls, asked),
+        _errors_verdict(measures, controls, asked, kin),
+        _asymmetry_verdict(measures, controls, asked, kin),
     ]  # fmt: skip
     return pd.DataFrame(made, columns=["question", "verdict", "sentence"])
 
@@ -787,8 +864,7 @@ def _accuracy_verdict(students: Sequence[Pair], asked: Mapping[str, Any]) -> dic
     numbers = f"{_points(estimate)} points [{_points(low)}, {_points(high)}] ({1 - 2 * level:.0%} interval)"
     if margin is None:
         sentence = (
-            f"The student's accuracy differs from its teacher's by {numbers}; no margin was declared, so nothing is"
-            " decided."
+            f"The student's accuracy minus its teacher's is {numbers}; no margin was declared, so nothing is decided."
         )
         return {"question": question, "verdict": "no margin", "sentence": sentence}
     at = f"{margin * 100:g} point" + "s" * (margin != 0.01)
@@ -809,10 +885,14 @@ def _points(share: float) -> str:
 def _against_controls(
     measures: pd.DataFrame, measure: str, estimator: str, controls: Sequence[Pair], question: str,
     verdicts: tuple[str, str, str], sentences: tuple[str, str, str], points: bool = False, caution: str = "",
+    kin: str = "",
 ) -> dict[str, str]:  # fmt: skip
-    """Above, below, or neither, by an interval that counts how controls differ among themselves."""
-    if len(controls) < 2:
-        why = (
+    """Above, below, or neither, by an interval that counts how controls differ among themselves.
+
+    ``kin``: why the controls cannot show that.
+    """
+    if len(controls) < 2 or kin:
+        why = kin or (
             "no control is given" if not controls else "one control does not show how controls differ among themselves"
         )
         return {"question": question, "verdict": "not possible", "sentence": f"{question}: no verdict, since {why}."}
@@ -827,7 +907,35 @@ def _against_controls(
     return {"question": question, "verdict": verdicts[i], "sentence": f"{sentences[i]}: {numbers}.{more}"}
 
 
-def _errors_verdict(measures: pd.DataFrame, controls: Sequence[Pair], asked: Mapping[str, Any]) -> dict[str, str]:
+def _of_one_teacher(students: Sequence[Pair], controls: Sequence[Pair]) -> str:
+    """Whether controls of another teacher seem to have one in common, which breaks every comparison with them.
+
+    Where each has its own, they resemble each other as they do the student: by s = (o - e) / (1 - e), agreement above
+    that of independent errors. More than that, beyond the .99 quantile of t over the controls, is one teacher's mark.
+    """
+    if len(controls) < 3:
+        return ""
+    y, k = students[0].labels, max(students[0].n_classes, 2)
+
+    def alike(a: Pair, b: Pair) -> float:
+        right = a.network.right.mean(), b.network.right.mean()
+        e = right[0] * right[1] + (1 - right[0]) * (1 - right[1]) / (k - 1)
+        return float(((a.network.classes == b.network.classes).mean() - e) / max(1 - e, 1 / len(y)))
+
+    among = np.array([np.mean([alike(one, other) for other in controls if other is not one]) for one in controls])
+    with_student = float(np.mean([alike(student, one) for student in students for one in controls]))
+    spread = max(float(among.std(ddof=1)) * (1 + 1 / len(controls)) ** 0.5, 1 / len(y))
+    if (among.mean() - with_student) / spread <= float(student_t.ppf(0.99, len(controls) - 1)):
+        return ""
+    return (
+        f"the controls resemble each other more ({among.mean():.3f}) than they do the student ({with_student:.3f}), as"
+        " students of one teacher do; each control needs another teacher of its own"
+    )
+
+
+def _errors_verdict(
+    measures: pd.DataFrame, controls: Sequence[Pair], asked: Mapping[str, Any], kin: str
+) -> dict[str, str]:
     another = asked["control_kind"] == "kd-other"
     caution = "" if another else "Its controls had no teacher: a change of accuracy alone can produce this."
     return _against_controls(
@@ -836,23 +944,32 @@ def _errors_verdict(measures: pd.DataFrame, controls: Sequence[Pair], asked: Map
         ("The student makes more of its teacher's errors than its controls do",
          "The student makes fewer of its teacher's errors than its controls do",
          "That the student makes more or fewer of its teacher's errors than its controls do is not shown"),
-        points=True, caution=caution,
+        points=True, caution=caution, kin=kin,
     )  # fmt: skip
 
 
-def _asymmetry_verdict(measures: pd.DataFrame, controls: Sequence[Pair], asked: Mapping[str, Any]) -> dict[str, str]:
+def _asymmetry_verdict(
+    measures: pd.DataFrame, controls: Sequence[Pair], asked: Mapping[str, Any], kin: str
+) -> dict[str, str]:
     question = "Errors against knowledge"
+    gap = measures[(measures["measure"] == "accuracy") & (measures["estimator"] == "excess")].iloc[0]
     if controls and asked["control_kind"] != "kd-other":
         sentence = (
             f"{question}: no verdict against controls trained on labels alone, since accuracy alone can produce an"
             " asymmetry; controls distilled from another teacher (--control-kind kd-other) would allow one."
         )
         return {"question": question, "verdict": "not possible", "sentence": sentence}
+    if not kin and len(controls) > 1 and (gap["ci_low"] > 0 or gap["ci_high"] < 0):
+        sentence = (
+            f"{question}: no verdict, since the student's accuracy differs from its controls'"
+            f" ({_points(gap['estimate'])} points), and accuracy alone can produce an asymmetry."
+        )
+        return {"question": question, "verdict": "not possible", "sentence": sentence}
     found = _against_controls(
         measures, "asymmetry", "headroom", controls, question,
         ("errors more than knowledge", "knowledge more than errors", "not shown different"),
         ("Errors were taken over more than knowledge", "Knowledge was taken over more than errors",
-         "That errors were taken over more or less than knowledge is not shown"),
+         "That errors were taken over more or less than knowledge is not shown"), kin=kin,
     )  # fmt: skip
     row = measures[(measures["measure"] == "asymmetry") & (measures["estimator"] == "matched")].iloc[0]
     kept = {"errors more than knowledge": row["estimate"] > 0, "knowledge more than errors": row["estimate"] < 0}
@@ -1047,6 +1164,8 @@ def _excess_there(
     if len(rows) < FEWEST:
         what = "examples" if measure == "accuracy" else "of the teacher's errors"
         return _Numbers(float(x.mean() - y.mean()), note=f"fewer than {FEWEST} {what}: no interval")
+    if len(students) == len(controls) == 1:
+        return _Numbers(float(x.mean() - y.mean()), note="one control does not show how controls differ: no interval")
     of = stats.two_groups(x, y)
     found = _Numbers(float(of.estimate), *_interval(of, level))
     return replace(found, low=_share_apart(found.low), high=_share_apart(found.high))
@@ -1113,10 +1232,14 @@ def _inherited(
         listed = _entries(pair.agrees, theirs, wrong)
         everyone = np.array([pair.agrees, *theirs])
         all_agree = wrong & everyone.all(0) if len(controls) else np.zeros(len(y), bool)
-        placed = [
-            int(_entries(everyone[i], np.delete(everyone, i, axis=0), wrong).sum()) for i in range(1, len(everyone))
-        ]
-        expected = float(np.mean(placed)) if placed else np.nan
+        # like with like: the student, and a control in its place, each against one control fewer
+        fewer = [np.delete(theirs, i, axis=0) for i in range(len(theirs))] if len(theirs) > 1 else []
+        comparable, expected = (
+            float(np.mean([_entries(one, others, wrong).sum() for one, others in zip(ones, fewer, strict=True)]))
+            if fewer
+            else np.nan
+            for ones in ([pair.agrees] * len(fewer), theirs[: len(fewer)])
+        )
         rows = np.flatnonzero(listed | all_agree)
         same = theirs[:, rows].sum(0)
         sure = pair.network.confidence[rows] if pair.network.confidence is not None else np.zeros(len(rows))
@@ -1133,6 +1256,7 @@ def _inherited(
                     "predicted": t.classes[rows],
                     "controls_same": same if len(controls) else np.full(len(rows), np.nan),
                     "n_controls": len(controls),
+                    "n_comparable": comparable,
                     "n_expected": expected,
                     "all_agree": all_agree[rows],
                     "note": np.where(all_agree[rows], "every network says so: perhaps the label is wrong", "")

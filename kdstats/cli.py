@@ -331,6 +331,10 @@ def audit(
         str | None, typer.Option(metavar="NAME|FILE|DIR", help="Dataset, .npz or image folder, for checkpoints.")
     ] = None,
     image_size: Annotated[int | None, typer.Option(min=1, help="Of an image folder: pixels, after the crop.")] = None,
+    mean: Annotated[
+        str | None, typer.Option(metavar="M,M,M", help="Of the checkpoints' images; default --data's.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(metavar="S,S,S", help="The same; on the scale of 0 to 1.")] = None,
     groups: Annotated[list[str] | None, typer.Option(metavar="FILE[:COLUMN]", help="Groups of examples.")] = None,
     margin: Annotated[str | None, typer.Option(metavar="0.5pp", help="Of accuracy against the teacher.")] = None,
     control_kind: Annotated[
@@ -358,7 +362,8 @@ def audit(
 
     given = {
         "teacher": teacher, "students": student, "controls": control, "labels": labels, "data": data,
-        "image_size": image_size, "groups": groups, "margin": margin, "control_kind": control_kind,
+        "image_size": image_size, "mean": _channels(mean), "std": _channels(std), "groups": groups, "margin": margin,
+        "control_kind": control_kind,
         "controls_exchangeable": controls_exchangeable, "primary": primary, "paired": paired, "level": level,
         "seed": seed, "require": require, "fail_if": fail_if,
     }  # fmt: skip
@@ -388,6 +393,14 @@ def report(run: RunFolder, report_dir: ReportDir = None, allow_mixed: AllowMixed
     from kdstats.pipeline import report as report_run
 
     report_run(run, report_dir, allow_mixed, say(quiet))
+
+
+def _channels(text: str | None) -> tuple[float, ...] | None:
+    """0.5,0.5,0.5 as numbers."""
+    try:
+        return None if text is None else tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"{text!r}: a number a channel, separated by commas, such as 0.5,0.5,0.5") from None
 
 
 # What is printed -------------------------------------------------------------------------------------------------

@@ -1,49 +1,45 @@
-"""What networks predicted, as files have it: read, checked, logits or probabilities told apart, put into one order.
+"""What networks predicted: logits or probabilities told apart, ids, true labels and groups, everything in one order.
 
-A file is a dictionary of named arrays that are read when they are asked for; everything after that knows no formats.
+The formats of files are `kdstats.formats`' business; here it is named arrays and what they mean.
 """
 
-import contextlib
-import csv
-import json
 import os
 import re
-import warnings
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError, safe_open
 
 from kdstats.errors import UserError
+from kdstats.formats import (
+    CLASSES,
+    IDS,
+    LABELS,
+    OUTPUTS,
+    PREDICTED,
+    File,
+    counted,
+    described,
+    listed,
+    opened,
+    place_of,
+    row_of,
+)
 
 Kind = Literal["logits", "probabilities", "labels"]
 Ids = NDArray[Any]  # (N,) str or int64
-Members = dict[str, Callable[[], NDArray[Any]]]  # the arrays of a file: name -> read it
+Groups = dict[str, NDArray[Any]]
 
-# Names of keys and columns, in lower case. The first one found counts.
-IDS = ("id", "ids", "example_id", "example_ids", "image_id", "image_ids", "sample_id", "sample_ids", "uid", "index",
-       "filename", "file_name", "path")  # fmt: skip
-OUTPUTS = ("logits", "probabilities", "outputs")
-PREDICTED = ("predicted", "predictions", "prediction", "preds", "pred")
-LABELS = ("labels", "label", "targets", "target")
-COLUMNS = "columns "  # begins the key of columns that are classes by their place alone
-
-FORMATS = ".npz, .npy, .safetensors, .csv or .parquet"
-MAGIC = {".npz": b"PK\x03\x04", ".npy": b"\x93NUMPY", ".parquet": b"PAR1"}
-PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".bin")
-EXPORT = "save numbers instead: numpy.savez(file, logits=…, ids=…)"
 TOLERANCE = {2: 1e-2, 4: 1e-4, 8: 1e-6}  # of a row's sum, by bytes a number
-ROUNDED = 1e-2  # the same for numbers printed with a few digits; further off, a row was not meant to sum to 1
+ROUNDED = 1e-2  # the same for text and for wider numbers that were of half precision; further off, none meant 1
+HALF = 0x1FFF  # the bits of a float32 that neither float16 nor bfloat16 has
 LARGEST = 1e300  # differences of logits beyond it would overflow
 BLOCK = 2**18  # numbers looked at together
+PREFIX = re.compile(r"(?:logits?|probs?|probabilit(?:y|ies)|p)[_ .](?=.)", re.IGNORECASE)  # of a class's column
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +55,8 @@ class Predictions:
     classes : (N,) int64, the predicted class, the first of tied ones; in aligned order
     ids : (N,) str or int64 in aligned order; None where the file has none
     detected : how the kind was told
+    truth : (N,) int64, true labels that lie beside the predictions, in aligned order; None where there are none
+    class_names : (C,) names of the columns that are the classes; empty where they are known by number alone
     order : rows of ``values`` in aligned order; None as they lie
 
     Examples
@@ -78,6 +76,8 @@ class Predictions:
     classes: NDArray[np.int64]
     ids: Ids | None
     detected: str
+    truth: NDArray[np.int64] | None = None
+    class_names: tuple[str, ...] = ()
     order: NDArray[np.intp] | None = None
 
     def block(self, rows: slice) -> NDArray[Any]:
@@ -102,23 +102,26 @@ def read_predictions(
     source
         ``.npz`` or ``.safetensors`` with a key logits, probabilities or labels (predicted), or one array of any name,
         and ids where there are some; ``.npy``; ``.csv`` or ``.parquet`` with a column a class (``0``, ``1`` …,
-        ``logit_0`` …, ``prob_0`` … or all columns of floats, in their order), a column of lists, or a column of
-        predicted labels; an array; a mapping of arrays with the same keys. ``labels`` beside other predictions are
-        taken as the true ones (`labels_beside`).
+        ``logit_0`` …, ``prob_0`` … or all columns of numbers that are neither ids nor labels, in their order), a column
+        of lists, or a column of predicted labels; an array; a mapping of arrays with the same keys. ``labels`` beside
+        other predictions are the true ones, unless they are the predicted classes everywhere.
     name
         What to call it. Default: the file's stem.
 
     Returns
     -------
     Predictions. ``.npy`` and ``.safetensors`` are memory-mapped, and no array is ever copied whole into float64.
-    Where every row has no negative number and sums to 1 (within 1e-2 for float16 and text, 1e-4 for float32, 1e-6 for
-    float64), they are probabilities whatever their key; ``detected`` says so.
+    Where every row has no negative number and sums to 1, they are probabilities whatever their key; ``detected`` says
+    so. The sum may be off by 1e-2 in text and in half precision, 1e-4 in float32, 1e-6 in float64. What counts is the
+    precision that the numbers have: bfloat16 and float16 in wider numbers are half precision still. Nothing is changed
+    here; the measures divide each row by its sum in float64.
 
     Raises
     ------
     UserError
         Names the file and the row: no such file, damaged, a pickle, NaN or infinity, probabilities that do not sum to
-        one, less than two classes, ids that repeat, or several arrays of which none is named as predictions.
+        one, percentages, outputs between 0 and 1 that nobody named, less than two classes, ids that repeat, a column
+        that may be ids under another name, or several arrays of which none is named as predictions.
 
     Examples
     --------
@@ -128,18 +131,22 @@ def read_predictions(
     """
     if isinstance(source, Predictions):
         return source if name is None else replace(source, name=name)
-    where, stem, members = _opened(source, name or "predictions")
-    key = _prediction_key(where, members)
-    place = _place(where, key)
-    values = members[key]()
-    ids = _ids(where, members, len(values) if values.ndim else 0)
-    called, source = name or stem, place if isinstance(source, str | Path) else ""
+    file = opened(source, name or "predictions")
+    key = _prediction_key(file)
+    place = place_of(file.where, key)
+    values = file.arrays[key]()
+    ids = _ids(file, len(values) if values.ndim else 0, {key})
+    called, source = name or file.stem, place if isinstance(source, str | Path) else ""
     if values.ndim == 1:
-        return Predictions(called, source, "labels", None, _integers(place, values), ids, "predicted labels alone")
+        classes = _integers(place, values)
+        truth = _truth(file, key, classes)
+        return Predictions(called, source, "labels", None, classes, ids, "predicted labels alone", truth)
     values = _outputs(place, values)
     kind, classes, detected = _looked_at(place, values, key.lower())
-    detected += f"; the classes are {key}" if key.startswith(COLUMNS) else ""
-    return Predictions(called, source, kind, values, classes, ids, detected)
+    if file.columns:
+        _check_columns(file, kind, values, classes)
+        detected += f"; the classes are columns {file.columns[0]} … {file.columns[-1]}"
+    return Predictions(called, source, kind, values, classes, ids, detected, _truth(file, key, classes), _bare(file))
 
 
 def read_labels(
@@ -157,39 +164,19 @@ def read_labels(
     >>> read_labels([0, 2, 1], n_classes=3)
     (array([0, 2, 1]), None)
     """
-    where, _, members = _opened(source, "labels")
-    others = [key for key in members if key.lower() not in IDS]
+    file = opened(source, "labels", tabled=False)
+    others = [key for key in file.arrays if key.lower() not in IDS]
     named = [key for key in others if key.lower() in LABELS] or others
     if len(named) != 1:
-        raise UserError(f"{where}: holds {_listed(members)}; name the true labels `labels`")
-    return _true_labels(where, members, named[0], n_classes)
-
-
-def labels_beside(
-    source: str | Path | Mapping[str, ArrayLike], n_classes: int | None = None
-) -> tuple[NDArray[np.int64], Ids | None] | None:
-    """True labels that a file holds beside its predictions, as `read_labels`; None where it holds none.
-
-    Examples
-    --------
-    >>> labels_beside({"logits": [[1.0, 2.0], [1.0, 0.0]], "labels": [1, 0]})
-    (array([1, 0]), None)
-    >>> labels_beside({"labels": [1, 0]}) is None  # these are predicted
-    True
-    """
-    where, _, members = _opened(source, "predictions")
-    named = [key for key in members if key.lower() in LABELS]
-    if len(named) != 1 or _prediction_key(where, members) in named:
-        return None
-    return _true_labels(where, members, named[0], n_classes)
-
-
-def _true_labels(where: str, members: Members, key: str, n_classes: int | None) -> tuple[NDArray[np.int64], Ids | None]:
-    place = _place(where, key)
-    labels = _integers(place, members[key](), n_classes)
+        raise UserError(f"{file.where}: holds {listed(file.arrays)}; name the true labels `labels`")
+    place = place_of(file.where, named[0])
+    labels = _integers(place, file.arrays[named[0]](), n_classes)
     if (labels == labels[0]).all():
         raise UserError(f"{place}: every label is {labels[0]}; with one class only there is nothing to classify")
-    return labels, _ids(where, members, len(labels))
+    return labels, _ids(file, len(labels), set(named))
+
+
+# Groups ------------------------------------------------------------------------------------------------------------
 
 
 def read_groups(source: str | Path | Mapping[str, ArrayLike], ids: Ids | None, n: int) -> dict[str, NDArray[np.str_]]:
@@ -198,8 +185,8 @@ def read_groups(source: str | Path | Mapping[str, ArrayLike], ids: Ids | None, n
     Parameters
     ----------
     ids : (n,) of the examples, None where they have none
-        With ids on both sides a group is looked up by id, and the file may have more examples than these; else the
-        file has exactly n rows in the examples' order.
+        With ids the file needs them too, a group is looked up by id, and the file may have more examples than these;
+        without, the file has none and exactly n rows in the examples' order.
 
     Returns
     -------
@@ -208,7 +195,8 @@ def read_groups(source: str | Path | Mapping[str, ArrayLike], ids: Ids | None, n
     Raises
     ------
     UserError
-        Names the file and the row: an example without a group, or a column that is different in every row.
+        Names the file and the row: an example without a group, ids on one side only, or a column that is different in
+        every row.
 
     Examples
     --------
@@ -216,52 +204,95 @@ def read_groups(source: str | Path | Mapping[str, ArrayLike], ids: Ids | None, n
     {'sex': array(['f', 'm'], dtype='<U1')}
     """
     column = ""
-    if not isinstance(source, Mapping) and not Path(source).exists() and ":" in str(source):
+    if not isinstance(source, Mapping) and ":" in str(source) and not os.path.lexists(source):
         source, _, column = str(source).rpartition(":")
-    where, stem, members = _opened(source, "groups", grouped=True)
-    if column and column not in members:
-        raise UserError(f"{where}: has no column {column}; it has {_listed(members)}")
-    names = [column] if column else [key for key in members if key.lower() not in IDS]
+    file = opened(source, "groups", tabled=False)
+    where = file.where
+    if column and column not in file.arrays:
+        raise UserError(f"{where}: has no column {column}; it has {listed(file.arrays)}")
+    names = [column] if column else [key for key in file.arrays if key.lower() not in IDS]
     if not names:
-        raise UserError(f"{where}: has no column of groups; it has {_listed(members)}")
-    columns = {name: members[name]() for name in names}
+        raise UserError(f"{where}: has no column of groups; it has {listed(file.arrays)}")
+    columns = {name: file.arrays[name]() for name in names}
     shape = columns[names[0]].shape
     for name, values in columns.items():
-        if values.ndim != 1 or values.shape != shape or values.dtype.kind not in "iufbUT":
-            raise UserError(f"{where}: {name or 'the array'} is {_described(values)}; groups are one name an example")
-    own = _ids(where, members, shape[0])
-    order = None if own is None or ids is None else _rows_of(ids, own, "the examples", where)
-    if order is None and shape != (n,):
+        if values.ndim != 1 or values.shape != shape:
+            raise UserError(f"{where}: {name or 'the array'} is {described(values)}; groups are one name an example")
+    own = _ids(file, shape[0], set(names if len(names) == 1 else ()))
+    if (own is None) != (ids is None):
+        raise _ids_on_one_side(where, "the networks", own is not None)
+    if own is None and shape != (n,):
         raise UserError(f"{where}: has {shape[0]} rows for {n} examples; without ids both need the same order")
-    rows = np.arange(n) if order is None else order
-    groups = {}
-    for name, values in columns.items():
-        group = values.astype(str)[rows]
-        if (empty := np.flatnonzero(np.char.strip(group) == "")).size:
-            raise UserError(f"{_row(where, rows[empty[0]])}: has no {name or 'group'} ({_count(empty, 'such row')})")
-        if (levels := len(np.unique(group))) > max(20, n // 2):
-            raise UserError(f"{where}: {name or 'the array'} has {levels} groups for {n} examples; name another column")
-        groups[name or stem] = group
-    return groups
+    rows = np.arange(n) if own is None or ids is None else _rows_of(ids, own, "the examples", where)
+    return {name or file.stem: _group(where, name, values, rows).astype(str) for name, values in columns.items()}
+
+
+def named_groups(groups: Mapping[str, ArrayLike], n: int) -> Groups:
+    """Groups (n,) of n examples by name, in the examples' order.
+
+    Raises
+    ------
+    UserError
+        No mapping, another length, an example without a group, or as many groups as examples.
+
+    Examples
+    --------
+    >>> named_groups({"sex": ["f", "m", "f"]}, 3)
+    {'sex': array(['f', 'm', 'f'], dtype='<U1')}
+    """
+    if not isinstance(groups, Mapping):
+        raise UserError(f"groups is of type {type(groups).__name__}: it maps names to values, {{'sex': […]}}")
+    found = {}
+    for name, values in opened(groups, "groups").arrays.items():
+        array = values()
+        if array.shape != (n,):
+            raise UserError(f"groups: {name} is {described(array)}; groups are one name for each of {n} examples")
+        found[name] = _group("groups", name, array, np.arange(n))
+    return found
+
+
+def _group(where: str, name: str, values: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
+    """The groups of some rows of a file, none of them empty."""
+    if values.dtype.kind not in "iufbUTO":
+        raise UserError(f"{where}: {name or 'the array'} has type {values.dtype}; groups are text or numbers")
+    group = values[rows]
+    if group.dtype.kind == "f":
+        missing = np.isnan(group)
+    elif group.dtype.kind == "O":
+        plain = [isinstance(one, str | int | float | np.generic) and one == one and str(one).strip() for one in group]
+        missing, group = ~np.array(plain, bool), group.astype(str)
+    else:
+        missing = np.char.strip(group.astype(str)) == ""
+    if (empty := np.flatnonzero(missing)).size:
+        raise UserError(f"{row_of(where, rows[empty[0]])}: has no {name or 'group'} ({counted(empty, 'such row')})")
+    if (levels := len(np.unique(group))) > max(20, len(group) // 2):
+        raise UserError(
+            f"{where}: {name or 'the array'} has {levels} groups for {len(group)} examples; name another column"
+        )
+    return group
 
 
 # One order ---------------------------------------------------------------------------------------------------------
 
 
 def aligned(
-    labels: NDArray[np.int64], label_ids: Ids | None, networks: Sequence[Predictions]
+    labels: NDArray[np.int64], label_ids: Ids | None, networks: Sequence[Predictions], called: str = "the labels"
 ) -> tuple[NDArray[np.int64], list[Predictions]]:
-    """Labels and networks in one order, that of the labels: by id where both sides have ids, else by place.
+    """Labels and networks in one order, that of the labels: by id, or by place where nothing has ids.
+
+    Parameters
+    ----------
+    called : the file of the labels, for messages
 
     Returns
     -------
-    The labels as they came, and the networks with ``order`` set and ``classes`` and ``ids`` in that order
+    The labels as they came, and the networks with ``order`` set and ``classes``, ``ids`` and ``truth`` in that order
 
     Raises
     ------
     UserError
-        Where ids are missing or too many (how many, which first), lengths or numbers of classes differ, a class lies
-        outside, or something without ids meets files of different orders: its order cannot be known then.
+        Where some have ids and some have none, ids are missing or too many (how many, which first), lengths, numbers
+        or names of classes differ, a class lies outside, or the true labels beside a network are others.
 
     Examples
     --------
@@ -270,65 +301,120 @@ def aligned(
     >>> first.order.tolist(), first.classes.tolist()
     ([2, 0, 1], [1, 0, 1])
     """
-    _same_classes(labels, networks)
-    sides = [("the labels", label_ids), *((_called(network), network.ids) for network in networks)]
-    with_ids = [(who, ids) for who, ids in sides if ids is not None]
-    everyone = []
-    for network in networks:
-        order = None
-        if network.ids is not None:
-            who, ids = with_ids[0]
-            order = _rows_of(ids, network.ids, who, _called(network))
-            if len(network.ids) > len(ids):
-                extra = network.ids[~np.isin(np.arange(len(network.ids)), order)]
-                raise UserError(
-                    f"{_called(network)}: {_count(extra, 'id')} of its {len(network.ids)} {_are(extra)} not in {who},"
-                    f" the first {_quoted(extra[0])}"
-                )
-            if (order == np.arange(len(order))).all():
-                order = None
-            elif placeless := [other for other, its in sides if its is None]:
-                raise UserError(
-                    f"{placeless[0]}: has no ids, and {who} and {_called(network)} have theirs in different orders, so"
-                    " its order cannot be known; add ids to it"
-                )
-        everyone.append(network if order is None else _reordered(network, order))
-        if len(network.classes) != len(labels):
-            raise UserError(
-                f"{_called(network)}: has {len(network.classes)} examples, the labels are {len(labels)}; without ids on"
-                " both sides they need the same examples in the same order"
-            )
+    everyone = list(networks)
+    sides = [(called, label_ids), *((_file(one), one.ids) for one in everyone)]
+    with_ids, without = ([who for who, ids in sides if (ids is None) == none] for none in (False, True))
+    if with_ids and without:
+        raise _ids_on_one_side(without[0], with_ids[0])
+    _same_classes(called, labels, everyone)
+    if label_ids is None:
+        _same_length(called, labels, everyone)
+    else:
+        everyone = [_reordered(one, called, label_ids) for one in everyone]
+    for one in everyone:
+        _same_truth(called, labels, one)
     return labels, everyone
 
 
-def _reordered(network: Predictions, order: NDArray[np.intp]) -> Predictions:
+def _ids_on_one_side(where: str, other: str, has: bool = False) -> UserError:
+    with_ids, without = (where, other) if has else (other, where)
+    how = "give ids to every file of an audit, or to none"
+    if "replicates" in Path(without).parts:
+        how = "a replicate of a run has none, so save its logits with ids, numpy.savez(file, logits=…, ids=…)"
+    return UserError(
+        f"{without}: there are no ids, but there are in {with_ids}, so the order of its examples cannot be known; {how}"
+    )
+
+
+def _same_length(called: str, labels: NDArray[np.int64], networks: Sequence[Predictions]) -> None:
+    """Without ids; what stands alone against all others is blamed."""
+    sizes = {len(one.classes) for one in networks}
+    odd = next((one for one in networks if len(one.classes) != len(labels)), None)
+    if odd is None:
+        return
+    there, n = (_called(odd), len(odd.classes)) if len(sizes) > 1 else (called, len(labels))
+    others, m = (called, len(labels)) if len(sizes) > 1 else (_called(odd), len(odd.classes))
+    raise UserError(
+        f"{there}: has {n} examples, {others} {m}; without ids all need the same examples in the same order"
+    )
+
+
+def _reordered(network: Predictions, called: str, ids: Ids) -> Predictions:
+    """A network in the order of these ids, which have to be its own."""
     assert network.ids is not None
-    rows = order if network.order is None else network.order[order]
-    return replace(network, order=rows, classes=network.classes[order], ids=network.ids[order])
+    order = _rows_of(ids, network.ids, called, _called(network))
+    if len(network.ids) > len(ids):
+        extra = network.ids[~np.isin(np.arange(len(network.ids)), order)]
+        raise UserError(
+            f"{_called(network)}: {counted(extra, 'id')} of its {len(network.ids)} {'are' if len(extra) > 1 else 'is'}"
+            f" not in {called}, the first {_quoted(extra[0])}"
+        )
+    if (order == np.arange(len(order))).all():
+        return network
+    return replace(
+        network,
+        order=order if network.order is None else network.order[order],
+        classes=network.classes[order],
+        ids=network.ids[order],
+        truth=None if network.truth is None else network.truth[order],
+    )
 
 
-def _same_classes(labels: NDArray[np.int64], networks: Sequence[Predictions]) -> None:
-    sized = [network for network in networks if network.values is not None]
+def _same_classes(called: str, labels: NDArray[np.int64], networks: Sequence[Predictions]) -> None:
+    named = [one for one in networks if one.class_names]
+    for one in named[1:]:
+        for number, (its, first) in enumerate(zip_longest(one.class_names, named[0].class_names)):
+            if its != first:
+                raise UserError(
+                    f"{_called(one)}: class {number} is {its or 'missing'}, in {_called(named[0])} it is"
+                    f" {first or 'missing'}; all need the same columns of classes in the same order, and no other"
+                    " columns of numbers than ids and labels"
+                )
+    sized = [one for one in networks if one.values is not None]
     if not sized:
         return
     first, n_classes = sized[0], sized[0].n_classes
     assert n_classes is not None
-    for network in sized[1:]:
-        if network.n_classes != n_classes:
+    for one in sized[1:]:
+        if one.n_classes != n_classes:
             raise UserError(
-                f"{_called(network)}: has {network.n_classes} classes, {_called(first)} {n_classes}; teacher, students"
-                " and controls need the same classes"
+                f"{_called(one)}: has {one.n_classes} classes{_columns(one)}, {_called(first)} {n_classes}"
+                f"{_columns(first)}; teacher, students and controls need the same classes"
             )
-    for who, classes in [("the labels", labels), *((_called(network), network.classes) for network in networks)]:
+    for who, classes in [(called, labels), *((_called(one), one.classes) for one in networks)]:
         if (outside := np.flatnonzero(classes >= n_classes)).size:
             raise UserError(
-                f"{_row(who, outside[0])}: class {classes[outside[0]]} is outside 0 to {n_classes - 1}, the classes of"
-                f" {_called(first)} ({_count(outside, 'such row')})"
+                f"{row_of(who, outside[0])}: class {classes[outside[0]]} is outside 0 to {n_classes - 1}, the classes"
+                f" of {_called(first)}{_columns(first)} ({counted(outside, 'such row')})"
             )
+
+
+def _columns(network: Predictions) -> str:
+    names = network.class_names
+    shown = names if len(names) <= 20 else (*names[:10], "…", names[-1])
+    return f" (columns {', '.join(shown)})" if names else ""
+
+
+def _same_truth(called: str, labels: NDArray[np.int64], network: Predictions) -> None:
+    if network.truth is None or not (other := np.flatnonzero(network.truth != labels)).size:
+        return
+    row = other[0]
+    its = row if network.order is None else network.order[row]
+    raise UserError(
+        f"{row_of(_file(network), its)}: the true label beside it is {network.truth[row]}, and {labels[row]} in"
+        f" {called} ({counted(other, 'such row')} of {len(labels)}); are these the same examples in the same order?"
+    )
 
 
 def _called(network: Predictions) -> str:
     return network.source or network.name
+
+
+def _file(network: Predictions) -> str:
+    """The source without its key."""
+    if network.source.endswith((".npy", ".csv")):
+        return network.source
+    return network.source.rpartition(": ")[0] or _called(network)
 
 
 def _rows_of(wanted: Ids, there: Ids, who: str, where: str) -> NDArray[np.intp]:
@@ -339,7 +425,7 @@ def _rows_of(wanted: Ids, there: Ids, who: str, where: str) -> NDArray[np.intp]:
     rows = sorter[np.minimum(np.searchsorted(there, wanted, sorter=sorter), len(there) - 1)]
     if (missing := wanted[there[rows] != wanted]).size:
         raise UserError(
-            f"{where}: lacks {_count(missing, 'id')} of the {len(wanted)} of {who}, the first {_quoted(missing[0])};"
+            f"{where}: lacks {counted(missing, 'id')} of the {len(wanted)} of {who}, the first {_quoted(missing[0])};"
             f" its own first is {_quoted(there[0])}"
         )
     return rows
@@ -348,17 +434,18 @@ def _rows_of(wanted: Ids, there: Ids, who: str, where: str) -> NDArray[np.intp]:
 # What an array is --------------------------------------------------------------------------------------------------
 
 
-def _prediction_key(where: str, members: Members) -> str:
+def _prediction_key(file: File) -> str:
     """The key of the predictions: by name, else the only array there is."""
-    others = [key for key in members if key.lower() not in IDS]
-    for name in OUTPUTS:
-        if found := [key for key in others if key.lower() == name or key.startswith(COLUMNS)]:
-            return found[0]
-    found = [key for key in others if key.lower() in PREDICTED] or others
+    others = [key for key in file.arrays if key.lower() not in IDS]
+    for names in (*((name,) for name in (*OUTPUTS, CLASSES)), PREDICTED):
+        if found := [key for key in others if key.lower() in names]:
+            break
+    else:
+        found = others
     if len(found) != 1:
         raise UserError(
-            f"{where}: holds {_listed(members)}; name the predictions `logits`, `probabilities` or `labels`"
-            + (", or columns logit_0, logit_1 … or prob_0, prob_1 …" if where.endswith((".csv", ".parquet")) else "")
+            f"{file.where}: holds {listed(file.arrays)}; name the predictions `logits`, `probabilities` or `labels`"
+            + (", or columns logit_0, logit_1 … or prob_0, prob_1 …" * file.where.endswith((".csv", ".parquet")))
         )
     return found[0]
 
@@ -366,84 +453,152 @@ def _prediction_key(where: str, members: Members) -> str:
 def _outputs(place: str, values: NDArray[Any]) -> NDArray[Any]:
     """Values (N, C) of float16, float32 or float64; integers, which nobody has many of, become float64."""
     if values.ndim != 2:
-        raise UserError(f"{place}: is {_described(values)}; logits and probabilities have shape (examples, classes)")
+        raise UserError(f"{place}: is {described(values)}; logits and probabilities have shape (examples, classes)")
     if not len(values):
         raise UserError(f"{place}: has no examples")
     if values.shape[1] < 2:
-        raise UserError(f"{place}: has one class only ({_described(values)}); both classes of two need a column")
+        raise UserError(f"{place}: has one class only ({described(values)}); both classes of two need a column")
     if values.dtype.kind in "iu":
         return values.astype(np.float64)
     if values.dtype.kind != "f" or values.dtype.itemsize not in TOLERANCE:
-        raise UserError(f"{place}: is {_described(values)}; logits and probabilities are float16, float32 or float64")
+        raise UserError(f"{place}: is {described(values)}; logits and probabilities are float16, float32 or float64")
     return values
 
 
 def _looked_at(place: str, values: NDArray[Any], key: str) -> tuple[Kind, NDArray[np.int64], str]:
     """Kind, predicted classes and how the kind was told, from one pass in blocks."""
     n, n_classes = values.shape
-    tolerance = ROUNDED if place.endswith(".csv") else TOLERANCE[values.dtype.itemsize]
-    classes, off = np.empty(n, np.int64), np.empty(n)
+    classes, sums, lows, highs = np.empty(n, np.int64), np.empty(n), np.empty(n), np.empty(n)
+    width = 2
     step = max(1, BLOCK // n_classes)
     for rows in (slice(start, start + step) for start in range(0, n, step)):
-        z = values[rows].astype(np.float32 if values.dtype.itemsize < 8 else np.float64, copy=False)
-        classes[rows] = top = z.argmax(1)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
+            z = values[rows].astype(np.float32 if values.dtype.itemsize < 8 else np.float64, copy=False)
+            classes[rows] = top = z.argmax(1)
             high, low = z[np.arange(len(z)), top].astype(np.float64), z.min(1).astype(np.float64)
-        if (bad := np.flatnonzero(~((high <= LARGEST) & (low >= -LARGEST)))).size:
-            column = np.flatnonzero(~(np.abs(z[bad[0]].astype(np.float64)) <= LARGEST))[0]
-            raise UserError(
-                f"{_row(place, rows.start + bad[0])}: class {column} is {z[bad[0], column]}; logits and probabilities"
-                " are finite numbers"
-            )
-        inside = (low >= 0) & (high <= 1 + tolerance)
-        off[rows] = np.where(inside, np.abs(z.sum(1, dtype=np.float64) - 1), np.inf)
+            highs[rows], lows[rows], sums[rows] = high, low, z.sum(1, dtype=np.float64)
+            if (bad := np.flatnonzero(~((high <= LARGEST) & (low >= -LARGEST)))).size:
+                column = np.flatnonzero(~(np.abs(z[bad[0]].astype(np.float64)) <= LARGEST))[0]
+                raise UserError(
+                    f"{row_of(place, rows.start + bad[0])}: class {column} is {z[bad[0], column]}; logits and"
+                    " probabilities are finite numbers"
+                )
+            width = max(width, _width(z)) if width < z.itemsize else width
+    tolerance = ROUNDED if place.endswith(".csv") else TOLERANCE[width]
+    off = np.where(lows >= 0, np.abs(sums - 1), np.inf)
     wrong = np.flatnonzero(off > tolerance)
     if not wrong.size:
         said = "key logits, but " if key == "logits" else ""
         return "probabilities", classes, f"{said}rows sum to 1: read as probabilities"
     if key == "logits":
         return "logits", classes, "key logits"
-    if key == "probabilities" or (off <= max(tolerance, ROUNDED)).mean() > 0.5:
-        row = wrong[0]
+    row = wrong[0]
+    if lows.min() >= 0 and (np.abs(sums / 100 - 1) <= ROUNDED).all():
+        raise UserError(f"{place}: rows sum to 100; divide percentages by 100, or name them logits if they are")
+    if key == "probabilities" or (off <= ROUNDED).mean() > 0.5:
         z = values[row].astype(np.float64)
         fault = f"sums to {z.sum():.6g}" if z.min() >= 0 else f"class {z.argmin()} is {z.min():.6g}"
         raise UserError(
-            f"{_row(place, row)}: {fault}; probabilities are not negative and sum to 1 within {tolerance:g}"
-            f" ({_count(wrong, 'such row')} of {n}). If they are logits, name them logits"
+            f"{row_of(place, row)}: {fault}; probabilities are not negative and sum to 1 within {tolerance:g}"
+            f" ({counted(wrong, 'such row')} of {n}). If they are logits, name them logits"
+        )
+    if lows.min() >= 0 and highs.max() <= 1:
+        raise UserError(
+            f"{row_of(place, row)}: sums to {sums[row]:.6g}, and all numbers lie between 0 and 1, so they may be"
+            " either: name them logits, or divide each row by its sum and name them probabilities"
         )
     return "logits", classes, "rows do not sum to 1: read as logits"
+
+
+def _width(z: NDArray[Any]) -> int:
+    """Bytes of the narrowest floats that hold these numbers: 2 of float16 or bfloat16, 4, 8."""
+    single = z.astype(np.float32, copy=False)
+    if z.itemsize == 8 and not (single == z).all():
+        return 8
+    return 4 if (single.view(np.uint32) & HALF).any() else 2
+
+
+def _check_columns(file: File, kind: Kind, values: NDArray[Any], classes: NDArray[np.int64]) -> None:
+    """Refuse columns that were taken for classes, and speak against it."""
+    integers = [name for name in file.columns if file.kinds[name] == "integer"]
+    if integers and kind == "logits":
+        raise UserError(
+            f"{file.where}: column {integers[0]} holds integers, which are no logits; leave it out, or number the"
+            " columns of the classes: logit_0, logit_1 …"
+        )
+    for key in (key for key in file.arrays if key.lower() in PREDICTED):
+        predicted = _integers(place_of(file.where, key), file.arrays[key](), values.shape[1])
+        rows = np.arange(len(values))
+        if (other := np.flatnonzero(values[rows, predicted] < values[rows, classes])).size:
+            raise UserError(
+                f"{row_of(file.where, other[0])}: {key} is {predicted[other[0]]}, and of the columns {file.columns[0]}"
+                f" … {file.columns[-1]} {file.columns[classes[other[0]]]} is largest; leave out what is no prediction"
+            )
+
+
+def _bare(file: File) -> tuple[str, ...]:
+    """Names of classes, without prob_ or logit_ where all have it."""
+    bare = [PREFIX.sub("", name) for name in file.columns]
+    return tuple(bare) if all(map(PREFIX.match, file.columns)) else file.columns
+
+
+def _truth(file: File, key: str, classes: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """True labels beside predictions; of text nothing is known, and what is predicted everywhere is a prediction."""
+    found: dict[str, NDArray[np.int64]] = {}
+    for other in file.arrays:
+        if other != key and other.lower() in LABELS and file.kinds[other] in ("integer", "float", "mixed"):
+            labels = _integers(place_of(file.where, other), file.arrays[other]())
+            if len(labels) != len(classes):
+                raise UserError(f"{file.where}: {other} is {described(labels)} for {len(classes)} examples")
+            if not np.array_equal(labels, classes):
+                found[other] = labels
+    names = list(found)
+    for other in names[1:]:
+        if (row := np.flatnonzero(found[other] != found[names[0]])).size:
+            raise UserError(f"{row_of(file.where, row[0])}: {names[0]} and {other} differ; which are the true labels?")
+    return found[names[0]] if names else None
 
 
 def _integers(place: str, labels: NDArray[Any], n_classes: int | None = None) -> NDArray[np.int64]:
     """Labels (N,) as int64, from 0."""
     if labels.ndim != 1:
-        raise UserError(f"{place}: is {_described(labels)}; labels are one integer an example, shape (examples,)")
+        raise UserError(f"{place}: is {described(labels)}; labels are one integer an example, shape (examples,)")
     if not len(labels):
         raise UserError(f"{place}: has no examples")
     if labels.dtype.kind not in "iu":
         odd = [row for row, label in enumerate(labels) if not re.fullmatch(r"\d+(\.0)?", str(label))]
         if odd:
-            raise UserError(f"{_row(place, odd[0])}: label {labels[odd[0]]} is no integer; labels are integers from 0")
+            raise UserError(
+                f"{row_of(place, odd[0])}: label {labels[odd[0]]} is no integer; labels are integers from 0"
+            )
         raise UserError(f"{place}: labels are integers, not {labels.dtype}; convert them with .astype(int)")
     outside = np.flatnonzero((labels < 0) | (labels >= (n_classes or np.iinfo(np.int64).max)))
     if outside.size:
         right = f"0 to {n_classes - 1}" if n_classes else "integers from 0"
         raise UserError(
-            f"{_row(place, outside[0])}: label {labels[outside[0]]} is outside; labels are {right}"
-            f" ({_count(outside, 'such row')})"
+            f"{row_of(place, outside[0])}: label {labels[outside[0]]} is outside; labels are {right}"
+            f" ({counted(outside, 'such row')})"
         )
     return labels.astype(np.int64)
 
 
-def _ids(where: str, members: Members, n: int) -> Ids | None:
-    """The ids of n examples, as text or int64, none of them twice."""
-    lower = {key.lower(): key for key in reversed(members)}
-    key = next((lower[name] for name in IDS if name in lower), None)
-    if key is None:
+def _ids(file: File, n: int, used: set[str]) -> Ids | None:
+    """The ids of n examples, as text or int64, none of them twice; without, nothing else may look like ids."""
+    lower = {key.lower(): key for key in reversed(list(file.arrays))}
+    found = [lower[name] for name in IDS if name in lower and lower[name] not in used]
+    found = [key for key in found if key.lower() != "image" or file.kinds[key] not in ("list", "other")]  # pixels
+    if not found:
+        for key, differs in file.unknown.items():
+            if n > 2 and key not in used and differs():  # of two rows, most columns differ
+                raise UserError(
+                    f"{file.where}: {key} is different in every row: name it `id` to put the examples in order by it,"
+                    " or leave it out"
+                )
         return None
-    ids = members[key]()
+    key = found[0]
+    ids = file.arrays[key]()
     if ids.ndim != 1 or len(ids) != n:
-        raise UserError(f"{where}: {key} is {_described(ids)} for {n} examples; ids are one an example")
+        raise UserError(f"{file.where}: {key} is {described(ids)} for {n} examples; ids are one an example")
     if ids.dtype.kind == "S":
         ids = np.char.decode(ids, "utf-8", "replace")
     if ids.dtype.kind in "iu":
@@ -451,359 +606,16 @@ def _ids(where: str, members: Members, n: int) -> Ids | None:
     elif ids.dtype.kind in "UT":
         ids = ids.astype(str)
     else:
-        raise UserError(f"{where}: {key} has type {ids.dtype}; ids are integers or text")
+        raise UserError(f"{file.where}: {key} has type {ids.dtype}; ids are integers or text")
     _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
     if (again := np.flatnonzero(first[inverse] != np.arange(n))).size:
+        of = "" if key.lower() in ("id", "ids") else f" of {key}"
         raise UserError(
-            f"{_row(where, again[0])}: id {_quoted(ids[again[0]])} was there before ({_count(again, 'repeated id')});"
-            " every example needs an id of its own"
+            f"{row_of(file.where, again[0])}: id {_quoted(ids[again[0]])}{of} was there before"
+            f" ({counted(again, 'repeated id')}); every example needs an id of its own"
         )
     return ids
 
 
-# Words -------------------------------------------------------------------------------------------------------------
-
-
-def _place(where: str, key: str) -> str:
-    """File and key; of a CSV file, whose lines are counted, the file."""
-    return f"{where}: {key}" if key and not where.endswith(".csv") else where
-
-
-def _row(place: str, row: Any) -> str:
-    """A row for people: the line of a CSV file, else the row of the array, counted from 0."""
-    return f"{place}:{row + 2}" if place.endswith(".csv") else f"{place}: row {row}"
-
-
-def _count(these: Sized, noun: str) -> str:
-    return f"{len(these)} {noun}{'s' if len(these) > 1 else ''}"
-
-
-def _are(these: NDArray[Any]) -> str:
-    return "are" if len(these) > 1 else "is"
-
-
 def _quoted(id: Any) -> str:
     return repr(id.item())
-
-
-def _described(values: NDArray[Any]) -> str:
-    return f"{values.dtype} of shape {values.shape}"
-
-
-def _listed(members: Members) -> str:
-    names = [key or "an array" for key in members]
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"
-
-
-# Formats -----------------------------------------------------------------------------------------------------------
-
-
-def _opened(source: Any, what: str, grouped: bool = False) -> tuple[str, str, Members]:
-    """Where it is from, for messages; its name; its arrays (of a table for groups: its columns, as they are)."""
-    if isinstance(source, Mapping):
-        return what, what, {str(key): partial(_array, f"{what}: {key}", value) for key, value in source.items()}
-    if not isinstance(source, str | Path):
-        return what, what, {"": partial(_array, what, source)}
-    path = Path(source)
-    if path.is_dir():
-        stem, members = _replicate(path)
-        return str(path), stem, members
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file; {what} come as {FORMATS}, or in a replicate's folder")
-    kind = path.suffix.lower()
-    if kind in PICKLES:
-        raise UserError(f"{path}: a {kind} file can hold code, and is not opened for {what}; {EXPORT}")
-    if kind not in (*MAGIC, ".safetensors", ".csv"):
-        raise UserError(f"{path}: {kind or 'a file without ending'} is not read; {what} come as {FORMATS}")
-    with _readable(path):
-        with path.open("rb") as handle:
-            start = handle.read(8)
-        if not start:
-            raise UserError(f"{path}: is empty")
-        if not start.startswith(MAGIC.get(kind, b"")):
-            looks = next((other for other, magic in MAGIC.items() if start.startswith(magic)), None)
-            raise UserError(f"{path}: is no {kind} file" + (f"; it looks like {looks}, so rename it" if looks else ""))
-        if kind in (".csv", ".parquet"):
-            members = _columns(path, (_csv if kind == ".csv" else _parquet)(path), grouped)
-        else:
-            members = {".npz": _npz, ".npy": _npy, ".safetensors": _safetensors}[kind](path)
-    return str(path), path.stem, {key: _readable(path)(read) for key, read in members.items()}
-
-
-DAMAGE = (ValueError, OSError, EOFError, RuntimeError, SafetensorError, zipfile.BadZipFile, zlib.error, TokenError)
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turn what a damaged, foreign or too large file raises into a sentence."""
-    try:
-        yield
-    except MemoryError:
-        raise UserError(
-            f"{path}: does not fit into memory; .npy and .safetensors files need not, they are read in place"
-        ) from None
-    except DAMAGE as error:
-        if "ython objects" in str(error) or "Object arrays" in str(error):
-            raise UserError(f"{path}: holds pickled Python objects, which are not loaded; {EXPORT}") from None
-        raise UserError(f"{path}: is damaged or cannot be read ({' '.join(str(error).split())})") from None
-
-
-def _array(what: str, value: Any) -> NDArray[Any]:
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"{what}: is no array of numbers ({error})") from None
-    if array.dtype.kind == "O" and all(isinstance(item, str) for item in array.flat):
-        return array.astype(str)
-    return array
-
-
-def _must_fit(size: int) -> None:
-    """Where it does not, the kernel would end the process without a word."""
-    if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
-        raise MemoryError
-
-
-def _npz(path: Path) -> Members:
-    def read(member: str) -> NDArray[Any]:
-        with zipfile.ZipFile(path) as archive, archive.open(member) as handle:
-            _must_fit(archive.getinfo(member).file_size)
-            array = np.lib.format.read_array(handle, allow_pickle=False)
-            if handle.read(1):  # its checksum is compared at its end alone
-                raise ValueError(f"{member} is longer than its header says")
-            return array
-
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    return {name.removesuffix(".npy"): partial(read, name) for name in names if name.endswith(".npy")}
-
-
-def _npy(path: Path) -> Members:
-    return {"": partial(np.load, path, mmap_mode="r", allow_pickle=False)}
-
-
-TENSORS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2", "I8": "i1", "I16": "<i2", "I32": "<i4",
-           "I64": "<i8", "U8": "u1", "U16": "<u2", "U32": "<u4", "U64": "<u8"}  # fmt: skip
-
-
-def _safetensors(path: Path) -> Members:
-    """Mapped in place: the library would copy each tensor."""
-
-    def read(entry: dict[str, Any], start: int) -> NDArray[Any]:
-        if entry["dtype"] not in TENSORS:
-            raise UserError(f"{path}: a tensor has type {entry['dtype']}, which is not read; save float16 or float32")
-        if 0 in entry["shape"]:
-            return np.empty(entry["shape"])
-        offset, shape = start + entry["data_offsets"][0], tuple(entry["shape"])
-        tensor = np.memmap(path, TENSORS[entry["dtype"]], "r", offset, shape)
-        if entry["dtype"] == "BF16":  # numpy has no bfloat16, which is the upper half of a float32
-            return (tensor.astype(np.uint32) << 16).view(np.float32)
-        return tensor
-
-    with safe_open(path, framework="numpy"):  # checks the header, and that all tensors are there
-        pass
-    with path.open("rb") as handle:
-        length = int.from_bytes(handle.read(8), "little")
-        header = json.loads(handle.read(length))
-    return {key: partial(read, entry, 8 + length) for key, entry in header.items() if key != "__metadata__"}
-
-
-def _replicate(folder: Path) -> tuple[str, Members]:
-    """A replicate of a kdstats run, its checksums compared."""
-    from kdstats.store import Damaged, read_replicate
-
-    if not (folder / "predictions.safetensors").is_file():
-        inside = "; name one of its replicates/ID" if (folder / "replicates").is_dir() else ""
-        raise UserError(f"{folder}: is a folder without predictions.safetensors, so no replicate of a run{inside}")
-    try:
-        with _readable(folder):
-            stored = read_replicate(folder.parent, folder.name)
-    except Damaged as damage:
-        raise UserError(str(damage)) from None
-    if stored.logits is None:
-        raise UserError(f"{folder}: its training failed ({stored.meta.get('reason', 'no reason given')})")
-    meta, arrays = stored.meta, {"logits": stored.logits, "labels": stored.labels}
-    name = [] if meta.get("role") == "teacher" else [str(meta.get("kind", "replicate"))]
-    name += [f"{key} {meta[key]}" for key in ("teacher", "seed") if meta.get(key) is not None]
-    return " ".join(name), {key: partial(np.asarray, array) for key, array in arrays.items()}
-
-
-# Tables ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Table:
-    """Columns of a file by kind (float, integer, text, boolean, list, other); to read: several as (N, C), or one."""
-
-    kinds: dict[str, str]
-    matrix: Callable[[list[str]], NDArray[Any]]
-    column: Callable[[str], NDArray[Any]]
-
-
-ROWS = 4096  # of a Parquet file, read together
-CLASS_COLUMN = re.compile(r"(?:(logits?|probs?|probabilit(?:y|ies)|p)[_ .]?)?(\d+)", re.IGNORECASE)
-
-
-def _columns(path: Path, table: _Table, grouped: bool) -> Members:
-    """The columns as members, those of the classes together."""
-    single: Members = {name: partial(table.column, name) for name in table.kinds}
-    if grouped:
-        return {name: read for name, read in single.items() if table.kinds[name] not in ("list", "other")}
-    known = (*IDS, *PREDICTED, *LABELS)
-    by_kind: dict[str, dict[int, str]] = {}
-    for name in table.kinds:
-        if match := CLASS_COLUMN.fullmatch(name):
-            kind = {"l": "logits", "p": "probabilities", "": "outputs"}[(match[1] or "")[:1].lower()]
-            if (number := int(match[2])) in by_kind.setdefault(kind, {}):
-                raise UserError(f"{path}: columns {by_kind[kind][number]} and {name} are both class {number}")
-            by_kind[kind][number] = name
-    members: Members = {}
-    for kind, columns in by_kind.items():
-        if len(columns) == 1 or (absent := set(range(len(columns))) - columns.keys()):
-            raise UserError(
-                f"{path}: has {_count(columns, 'column')} of classes ({columns[min(columns)]} …)"
-                + (f" and none of class {min(absent)}" if len(columns) > 1 else "")
-                + "; classes are numbered from 0 without gaps, and the first line has the names of the columns"
-            )
-        members[kind] = partial(table.matrix, [columns[number] for number in sorted(columns)])
-    lists = [name for name, kind in table.kinds.items() if kind == "list"]
-    floats = [name for name, kind in table.kinds.items() if kind == "float" and name.lower() not in known]
-    if not members and len(lists) == 1 and lists[0].lower() not in OUTPUTS:
-        members = {"outputs": single[lists[0]]}
-    elif not members and lists:
-        members = {name: single[name] for name in lists}
-    elif not members and len(floats) > 1:
-        members = {f"{COLUMNS}{floats[0]} … {floats[-1]}": partial(table.matrix, floats)}
-    elif not members and not any(name.lower() in (*PREDICTED, *LABELS) for name in single):
-        return single
-    return members | {name: read for name, read in single.items() if name.lower() in known}
-
-
-def _csv(path: Path) -> _Table:
-    import pandas as pd
-
-    _must_fit(path.stat().st_size)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            header = next(csv.reader(handle), [])
-        if numeric := [name for name in header if _is_number(name) and not name.isdecimal()]:
-            raise UserError(f"{path}: its first line holds {numeric[0]}; it needs the names of the columns, 0, 1 … say")
-        if doubled := [name for name in header if header.count(name) > 1]:
-            raise UserError(f"{path}: has several columns {doubled[0]!r}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(
-                path, dtype={name: str for name in header if name.lower() in IDS}, keep_default_na=False,
-                na_values=[""], encoding="utf-8-sig", index_col=False, low_memory=False,
-            )  # fmt: skip
-    except (csv.Error, pd.errors.ParserWarning) as error:
-        raise UserError(f"{path}: is no CSV table ({' '.join(str(error).split())})") from None
-    if not len(frame):
-        raise UserError(f"{path}: has no rows below its header line")
-
-    def kind(column: Any) -> str:
-        types = pd.api.types
-        if types.is_bool_dtype(column):
-            return "boolean"
-        return "integer" if types.is_integer_dtype(column) else "float" if types.is_float_dtype(column) else "text"
-
-    def matrix(names: list[str]) -> NDArray[Any]:
-        values = np.empty((len(frame), len(names)))
-        for j, name in enumerate(names):
-            values[:, j] = pd.to_numeric(frame[name], errors="coerce")
-            if kinds[name] == "text" and (odd := np.flatnonzero(np.isnan(values[:, j]))).size:
-                text = str(frame[name][odd[0]])
-                raise UserError(f"{_row(str(path), odd[0])}: column {name} is {text!r}, which is no number")
-        return values
-
-    def column(name: str) -> NDArray[Any]:
-        if kinds[name] == "text" and (empty := np.flatnonzero(frame[name].isna())).size:
-            raise UserError(f"{_row(str(path), empty[0])}: column {name} is empty ({_count(empty, 'such row')})")
-        if kinds[name] != "text":
-            return frame[name].to_numpy()
-        texts = frame[name].to_numpy(dtype=str)
-        whole = name.lower() in IDS and all(re.fullmatch(r"0|-?[1-9]\d{0,17}", text) for text in texts)
-        return texts.astype(np.int64) if whole else texts
-
-    kinds = {str(name): kind(frame[name]) for name in frame}
-    return _Table(kinds, matrix, column)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _parquet(path: Path) -> _Table:
-    try:
-        import pyarrow as pa
-        import pyarrow.compute
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError(
-            f"{path}: .parquet files need pyarrow, which is not installed: pip install pyarrow, or save .npz or .csv"
-        ) from None
-    file = pa.parquet.ParquetFile(path, memory_map=True)
-    n, schema = file.metadata.num_rows, file.schema_arrow
-    if not n:
-        raise UserError(f"{path}: has no rows")
-
-    def kind(type: Any) -> str:
-        if pa.types.is_dictionary(type):
-            return "text" if kind(type.value_type) == "text" else "other"
-        tests = {"float": pa.types.is_floating, "integer": pa.types.is_integer, "boolean": pa.types.is_boolean}
-        tests["text"] = lambda type: pa.types.is_string(type) or pa.types.is_large_string(type)
-        tests["list"] = lambda type: is_list(type) and kind(type.value_type) in ("float", "integer")
-        return next((name for name, test in tests.items() if test(type)), "other")
-
-    def is_list(type: Any) -> bool:
-        return pa.types.is_list(type) or pa.types.is_large_list(type) or pa.types.is_fixed_size_list(type)
-
-    def floats(types: list[Any]) -> np.dtype[Any]:
-        dtype = np.result_type(*(type.to_pandas_dtype() for type in types))
-        return dtype if dtype.kind == "f" else np.dtype(np.float64)
-
-    def matrix(names: list[str]) -> NDArray[Any]:
-        if other := [name for name in names if kinds[name] not in ("float", "integer")]:
-            raise UserError(f"{path}: column {other[0]} has type {schema.field(other[0]).type}; a class has numbers")
-        values = np.empty((n, len(names)), floats([schema.field(name).type for name in names]))
-        start = 0
-        for batch in file.iter_batches(ROWS, columns=names):
-            for j, name in enumerate(names):
-                # an empty cell becomes NaN, which is refused with its row
-                values[start : start + len(batch), j] = batch.column(name).to_numpy(zero_copy_only=False)
-            start += len(batch)
-        return values
-
-    def lists(name: str) -> NDArray[Any]:
-        values, start = np.empty((n, 0)), 0
-        for batch in file.iter_batches(ROWS, columns=[name]):
-            column = batch.column(0)
-            sizes = pa.compute.list_value_length(column).to_numpy(zero_copy_only=False)
-            if not start:
-                values = np.empty((n, int(np.nan_to_num(sizes[0]))), floats([column.type.value_type]))
-            if (odd := np.flatnonzero(sizes != values.shape[1])).size:
-                found = "is empty" if np.isnan(sizes[odd[0]]) else f"has {int(sizes[odd[0]])} numbers"
-                raise UserError(
-                    f"{path}: row {start + odd[0]}: {name} {found}, the first row has {values.shape[1]}; all rows"
-                    " need the same classes"
-                )
-            flat = column.flatten().to_numpy(zero_copy_only=False)
-            values[start : start + len(batch)] = flat.reshape(len(batch), -1)
-            start += len(batch)
-        return values
-
-    def column(name: str) -> NDArray[Any]:
-        if kinds[name] == "list":
-            return lists(name)
-        found = file.read(columns=[name]).column(0)
-        if found.null_count:
-            empty = np.flatnonzero(found.is_null().to_numpy())
-            raise UserError(f"{path}: row {empty[0]}: {name} is empty ({_count(empty, 'such row')})")
-        return np.array(found.to_pylist(), str) if kinds[name] == "text" else found.to_numpy()
-
-    kinds = {field.name: kind(field.type) for field in schema}
-    return _Table(kinds, matrix, column)

@@ -93,6 +93,9 @@ def test_a_file_asks_the_same_as_options(folder: Path) -> None:
         ((*NETWORKS, "--primary", "agreement"), "primary names the measure of the rank test"),
         ((*NETWORKS, "--control-kind", "kd-other"), "control-kind speaks of controls, and none are given"),
         ((*NETWORKS, "--controls-exchangeable"), "controls-exchangeable speaks of controls, and none are given"),
+        ((*NETWORKS, "--mean", "0.5"), "mean: belongs to --data"),
+        ((*NETWORKS, "--std", "a,b"), "'a,b': a number a channel, separated by commas"),
+        ((*NETWORKS, "--data", "digits", "--std", "0.5,0.5"), "mean, std: each needs 1 numbers, one a channel"),
         ((*NETWORKS, "--require", "accuracy >"), "a number, a name or ( is needed, and the condition ends"),
         ((*NETWORKS, "--require", "agrement > 0"), "there is no measure agrement; there are agreement"),
         ((*NETWORKS, "--control", "m.safetensors:cnn"), "is a checkpoint, which needs images to predict"),
@@ -146,6 +149,10 @@ def test_checkpoints_say_what_they_were_and_on_what_images(tmp_path: Path, monke
     for said in ("kdstats:cnn, predicted by torch", "24 images of 8×8×3, fingerprint", "t.pth", "frog"):
         assert said in page, said
     assert "an array" not in page
+    other = run(tmp_path, *asked, "--data", "images", "--mean", ".5,.5,.5", "--std", ".25,.25,.25", "--out", "other")
+    assert (
+        other.returncode == 0 and "mean 0.5, 0.5, 0.5 and std 0.25" in (tmp_path / "other" / "index.html").read_text()
+    )
     for file in (tmp_path / "cache").rglob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:200])
     again = run(tmp_path, *asked, "--data", "images", "--out", "again")

@@ -1,12 +1,6 @@
-"""Predictions in files: every format says the same, ids decide the order, and every mistake is one sentence."""
+"""What arrays mean: logits or probabilities, ids that decide the order, labels, groups; a mistake is one sentence."""
 
-import csv
 import json
-import pickle
-import subprocess
-import sys
-import tracemalloc
-import zipfile
 
 import numpy as np
 import pytest
@@ -14,118 +8,13 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdstats.errors import UserError
-from kdstats.predictions import aligned, labels_beside, read_groups, read_labels, read_predictions
+from kdstats.auditing import audit
+from kdstats.predictions import aligned, named_groups, read_groups, read_labels, read_predictions
 from kdstats.store import write_replicate
-from tests.conftest import environment
+from tests.conftest import kdstats
+from tests.test_formats import IDS, LABELS, P, Z, refused, table_of_names, write_csv, write_parquet
 
-Z = np.array([[2.0, -1.0, 0.5], [0.25, 3.0, -2.0], [-1.5, 0.0, 1.0], [1.0, 1.0, 0.0]], np.float32)
-P = np.array([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0], [0.125, 0.125, 0.75], [0.25, 0.5, 0.25]], np.float32)
-IDS = ["d", "b", "a", "c"]
-LABELS = np.array([0, 1, 2, 1])
-
-
-def write_csv(file, columns):
-    with file.open("w", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-    return file
-
-
-def write_parquet(file, **columns):
-    pa = pytest.importorskip("pyarrow", reason="Parquet is read with pyarrow")
-    pytest.importorskip("pyarrow.parquet").write_table(pa.table(columns), file, row_group_size=3)
-    return file
-
-
-def refused(read, *words):
-    """The one sentence of a refusal, which names all these words."""
-    with pytest.raises(UserError) as error:
-        read()
-    for word in words:
-        assert word in str(error.value), str(error.value)
-    assert "\n" not in str(error.value)
-
-
-# Every format says the same ----------------------------------------------------------------------------------------
-
-
-def npz(folder, z):
-    np.savez(folder / "net.npz", logits=z, ids=IDS, labels=LABELS)
-    return folder / "net.npz"
-
-
-def compressed_any_name(folder, z):
-    np.savez_compressed(folder / "net.npz", whatever=z, image_id=IDS)
-    return folder / "net.npz"
-
-
-def table(folder, z):
-    return write_csv(folder / "net.csv", {"prob_2": z[:, 2], "example_id": IDS, "prob_0": z[:, 0], "prob_1": z[:, 1]})
-
-
-def table_of_numbers(folder, z):
-    return write_csv(folder / "net.csv", {"ID": IDS, **{str(k): z[:, k] for k in range(3)}, "split": list("xxyy")})
-
-
-def table_of_names(folder, z):
-    return write_csv(folder / "net.csv", {"id": IDS, "cat": z[:, 0], "dog": z[:, 1], "emu": z[:, 2], "label": LABELS})
-
-
-def parquet(folder, z):
-    return write_parquet(folder / "net.parquet", p1=z[:, 1], id=IDS, p0=z[:, 0], p2=z[:, 2], label=LABELS)
-
-
-def parquet_of_lists(folder, z):
-    return write_parquet(folder / "net.parquet", label=LABELS, scores=z.tolist(), id=IDS)
-
-
-def mapping(folder, z):
-    return {"logits": z.tolist(), "ids": IDS}
-
-
-@pytest.mark.parametrize("values", [Z, P], ids=["logits", "probabilities"])
-@pytest.mark.parametrize(
-    "make",
-    [npz, compressed_any_name, table, table_of_numbers, table_of_names, parquet, parquet_of_lists, mapping],
-)
-def test_every_format_with_ids_says_the_same(tmp_path, make, values):
-    if make in (table, parquet) and values is Z:
-        pytest.skip("its columns are named probabilities")
-    network = read_predictions(make(tmp_path, values), None if make is not mapping else "net")
-    assert network.kind == ("logits" if values is Z else "probabilities")
-    assert network.name == "net" and network.ids.tolist() == IDS and network.n_classes == 3
-    assert np.array_equal(network.values, values) and network.classes.tolist() == values.argmax(1).tolist()
-    assert np.array_equal(network.block(slice(1, 3)), values[1:3])
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_arrays_alone_keep_their_type_and_are_mapped(tmp_path, dtype):
-    np.save(tmp_path / "a.npy", Z.astype(dtype))
-    safetensors.numpy.save_file({"x": Z.astype(dtype)}, tmp_path / "b.safetensors")
-    np.save(tmp_path / "f.npy", np.asfortranarray(Z.astype(dtype)))
-    for name in ("a.npy", "b.safetensors", "f.npy"):
-        network = read_predictions(tmp_path / name)
-        assert isinstance(network.values, np.memmap) and network.values.dtype == dtype
-        assert np.array_equal(network.values, Z.astype(dtype)) and network.ids is None
-    assert read_predictions(Z.astype(dtype)).values.dtype == dtype
-
-
-def test_tensors_lie_where_the_header_says(tmp_path):
-    tensors = {"a": np.arange(3, dtype=np.int8), "ids": np.array([7, 9, 8, 5]), "logits": Z, "labels": LABELS}
-    safetensors.numpy.save_file(tensors, tmp_path / "t.safetensors", metadata={"made": "here"})
-    network = read_predictions(tmp_path / "t.safetensors")
-    assert np.array_equal(network.values, Z) and network.ids.tolist() == [7, 9, 8, 5]
-    assert labels_beside(tmp_path / "t.safetensors")[0].tolist() == LABELS.tolist()
-
-
-def test_bfloat16_is_read(tmp_path):
-    upper = (Z.view(np.uint32) >> 16).astype("<u2").tobytes()  # Z has few bits: exact in bfloat16
-    header = json.dumps({"logits": {"dtype": "BF16", "shape": Z.shape, "data_offsets": [0, len(upper)]}}).encode()
-    (tmp_path / "t.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + upper)
-    network = read_predictions(tmp_path / "t.safetensors")
-    assert network.values.dtype == np.float32 and np.array_equal(network.values, Z)
+# Labels and classes --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("column", ["label", "labels", "prediction", "predicted", "pred"])
@@ -137,10 +26,16 @@ def test_predicted_labels_alone(tmp_path, column):
 
 def test_labels_beside_predictions_are_the_true_ones(tmp_path):
     both = write_csv(tmp_path / "s.csv", {"label": LABELS, "pred": [1, 1, 2, 0]})
-    assert read_predictions(both).classes.tolist() == [1, 1, 2, 0]
-    assert labels_beside(both)[0].tolist() == LABELS.tolist() == read_labels(both)[0].tolist()
-    assert labels_beside(npz(tmp_path, Z))[1].tolist() == IDS
-    assert labels_beside({"labels": [0, 1]}) is None and labels_beside({"logits": Z}) is None
+    network = read_predictions(both)
+    assert network.classes.tolist() == [1, 1, 2, 0] and network.truth.tolist() == LABELS.tolist()
+    assert read_labels(both)[0].tolist() == LABELS.tolist()
+    assert read_predictions({"labels": [0, 1]}).truth is None and read_predictions({"logits": Z}).truth is None
+    assert read_predictions({"logits": Z, "labels": Z.argmax(1)}).truth is None  # these were predicted
+    assert read_predictions({"logits": Z, "labels": Z.argmax(1), "targets": LABELS}).truth.tolist() == LABELS.tolist()
+    assert read_predictions({"logits": Z, "label": ["cat", "dog", "emu", "dog"], "targets": Z}).truth is None
+    refused(lambda: read_predictions({"logits": Z, "label": LABELS, "target": LABELS[::-1]}), "row 0: label and target")
+    refused(lambda: read_predictions({"logits": Z, "labels": LABELS[:3]}), "labels is int64 of shape (3,) for 4")
+    refused(lambda: read_predictions({"logits": Z, "labels": LABELS * 0.5}), "labels: row 1: label 0.5 is no integer")
 
 
 def test_labels_of_every_format(tmp_path):
@@ -156,28 +51,9 @@ def test_labels_of_every_format(tmp_path):
     assert read_labels(tmp_path / "y.parquet", 3)[1].tolist() == [4, 3, 2, 1]
 
 
-def test_a_replicate_of_a_run(tmp_path):
-    meta = {"kind": "kd", "teacher": 0, "seed": 3, "losses": []}
-    write_replicate(tmp_path, "one", meta, LABELS, Z)
-    network = read_predictions(tmp_path / "one")
-    assert network.name == "kd teacher 0 seed 3" and np.array_equal(network.values, Z)
-    assert labels_beside(tmp_path / "one")[0].tolist() == LABELS.tolist()
-    write_replicate(tmp_path, "two", {"kind": "teacher", "role": "teacher", "teacher": 6, "seed": None}, LABELS, Z)
-    assert read_predictions(tmp_path / "two").name == "teacher 6"
-    write_replicate(tmp_path, "failed", {"reason": "the loss is NaN at step 3"}, LABELS, None)
-    refused(lambda: read_predictions(tmp_path / "failed"), "failed", "the loss is NaN at step 3")
-    (tmp_path / "run" / "replicates").mkdir(parents=True)
-    refused(lambda: read_predictions(tmp_path / "run"), "name one of its replicates/ID")
-    refused(lambda: read_predictions(tmp_path), str(tmp_path), "no replicate")
-    file = tmp_path / "one" / "predictions.safetensors"
-    file.write_bytes(file.read_bytes()[:-1] + b"x")
-    refused(lambda: read_predictions(tmp_path / "one"), "predictions.safetensors", "altered")
-
-
-def test_numbers_of_a_csv_are_exactly_those_written(tmp_path):
-    z = np.random.default_rng(0).normal(size=(50, 3)) * 10.0 ** np.arange(-20, 30)[:, None]
-    columns = {f"logit_{k}": [repr(float(x)) for x in z[:, k]] for k in range(3)}
-    assert np.array_equal(read_predictions(write_csv(tmp_path / "a.csv", columns)).values, z)
+def test_columns_without_numbers_are_named(tmp_path):
+    network = read_predictions(table_of_names(tmp_path, Z))
+    assert network.detected == "rows do not sum to 1: read as logits; the classes are columns cat … emu"
 
 
 # Logits or probabilities -------------------------------------------------------------------------------------------
@@ -220,6 +96,48 @@ def test_one_row_that_does_not_sum_to_one_is_found(tmp_path, row):
     refused(lambda: read_predictions({"probabilities": p}), f"row {row}: class 1 is -0.25")
 
 
+@pytest.mark.parametrize("classes", [2, 10, 1000])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_known_in_wider_numbers(tmp_path, dtype, classes):
+    z = np.random.default_rng(classes).normal(size=(600, classes)) * 3
+    p = (np.exp(z) / np.exp(z).sum(1, keepdims=True)).astype(np.float32)
+    if dtype == "float16":
+        half = p.astype(np.float16).astype(np.float32)
+    else:
+        half = ((p.view(np.uint32) + 0x8000) >> 16 << 16).view(np.float32)
+    assert classes == 2 or np.abs(half.sum(1, dtype=float) - 1).max() > 1e-4  # more than float32 may be off
+    for wider in (half, half.astype(np.float64)):
+        assert read_predictions(wider).kind == "probabilities"
+    upper = (half.view(np.uint32) >> 16).astype("<u2").tobytes()
+    if dtype == "bfloat16":
+        header = json.dumps({"x": {"dtype": "BF16", "shape": p.shape, "data_offsets": [0, len(upper)]}}).encode()
+        (tmp_path / "p.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + upper)
+        assert read_predictions(tmp_path / "p.safetensors").kind == "probabilities"
+    p[7] *= 1.003  # in float32 that is a mistake
+    refused(lambda: read_predictions(p), "row 7: sums to 1.003", "within 0.0001")
+
+
+def test_percentages_are_refused(tmp_path):
+    refused(lambda: read_predictions(P * 100, "student"), "student: rows sum to 100; divide percentages by 100")
+    refused(lambda: read_predictions({"probabilities": P * 100}), "rows sum to 100")
+    rounded = write_csv(tmp_path / "s.csv", {"cat": [33.3, 20.1], "dog": [33.3, 30], "emu": [33.3, 49.8]})
+    refused(lambda: read_predictions(rounded), "s.csv: rows sum to 100")
+    assert read_predictions({"logits": P * 100}).kind == "logits"
+
+
+def test_outputs_between_0_and_1_are_named(tmp_path):
+    np.savez(tmp_path / "s.npz", out=1 / (1 + np.exp(-Z)))
+    refused(lambda: read_predictions(tmp_path / "s.npz"), "s.npz: out: row 0: sums to 1.77", "name them logits")
+    assert read_predictions({"logits": 1 / (1 + np.exp(-Z))}).kind == "logits"
+    assert read_predictions(Z).kind == read_predictions(Z + 2.5).kind == "logits"  # beyond 1, and nothing below 0
+
+
+def test_a_signalling_nan_warns_of_nothing():
+    z = np.tile(Z, (2, 1))
+    z.view(np.uint32)[5, 1] = 0x7FA00000
+    refused(lambda: read_predictions(z), "row 5: class 1 is nan")
+
+
 def test_logits_under_the_key_of_probabilities():
     refused(lambda: read_predictions({"probabilities": Z}), "row 0: class 1 is -1", "4 such rows of 4")
 
@@ -254,18 +172,76 @@ def test_numbers_and_text_are_the_same_ids(tmp_path):
 
 
 def test_without_ids_the_place_counts():
-    labels, (first, second) = aligned(LABELS, None, [read_predictions(Z), read_predictions({"logits": Z, "ids": IDS})])
+    labels, (first, second) = aligned(LABELS, None, [read_predictions(Z), read_predictions(LABELS)])
     assert first.order is None and second.order is None and labels is LABELS
-    refused(lambda: aligned(LABELS[:3], None, [read_predictions(Z, "student")]), "student", "4 examples", "are 3")
+    student, teacher = read_predictions(Z, "student"), read_predictions(Z[:3], "teacher")
+    refused(lambda: aligned(LABELS[:3], None, [student]), "the labels: has 3 examples, student 4")  # it stands alone
+    refused(lambda: aligned(LABELS[:3], None, [student, student], "y.npy"), "y.npy: has 3 examples, student 4")
+    refused(lambda: aligned(LABELS, None, [student, teacher]), "teacher: has 3 examples, the labels 4")
 
 
-def test_an_order_that_cannot_be_known_is_refused():
-    one = read_predictions({"logits": Z, "ids": IDS}, "one")
-    other = read_predictions({"logits": Z, "ids": IDS[::-1]}, "other")
-    refused(lambda: aligned(LABELS, None, [one, other]), "the labels: has no ids", "one", "other", "add ids")
-    bare = read_predictions(Z, "bare")
-    refused(lambda: aligned(LABELS, np.array(IDS), [other, bare]), "bare: has no ids")
-    assert aligned(LABELS, np.array(IDS), [one, bare])[1][1].order is None  # one order everywhere: the place will do
+def test_ids_are_everywhere_or_nowhere(tmp_path):
+    """Even in one order: that of what has none cannot be known."""
+    np.savez(tmp_path / "one.npz", logits=Z, ids=IDS)
+    one, bare = read_predictions(tmp_path / "one.npz"), read_predictions(Z, "bare")
+    file = str(tmp_path / "one.npz")
+    refused(lambda: aligned(LABELS, None, [one], "y.npy"), "y.npy: there are no ids, but there are in " + file, "give")
+    refused(lambda: aligned(LABELS, np.array(IDS), [bare, one], "y.npz"), "bare: there are no ids", "in y.npz")
+    refused(lambda: aligned(LABELS, None, [bare, one]), "the labels: there are no ids", file)
+    (tmp_path / "replicates").mkdir()
+    write_replicate(tmp_path / "replicates", "a1", {"kind": "kd", "teacher": 0, "seed": 3, "losses": []}, LABELS, Z)
+    of_run = read_predictions(tmp_path / "replicates" / "a1")
+    refused(
+        lambda: aligned(LABELS, np.array(IDS), [one, of_run]), "replicates/a1: there are no ids", "numpy.savez(file"
+    )
+    groups = write_csv(tmp_path / "g.csv", {"id": IDS, "sex": list("fmfm")})
+    refused(lambda: read_groups(groups, None, 4), "the networks: there are no ids", "g.csv")
+    refused(lambda: read_groups({"sex": list("fmfm")}, np.array(IDS), 4), "groups: there are no ids", "give ids")
+
+
+def test_the_command_refuses_ids_on_one_side(tmp_path):
+    np.save(tmp_path / "y.npy", LABELS)
+    np.savez(tmp_path / "t.npz", logits=Z)
+    np.savez(tmp_path / "s.npz", logits=Z[::-1], ids=IDS)
+    done = kdstats("audit", "--teacher", "t.npz", "--student", "s.npz", "--labels", "y.npy", cwd=tmp_path)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.startswith("error: y.npy: there are no ids, but there are in s.npz")
+
+
+@pytest.mark.parametrize(
+    "name", ["ID", "idx", "index", "image", "image_name", "filename", "path", "uid", "key", "", "__index_level_0__"]
+)
+def test_ids_of_common_names(tmp_path, name):
+    columns = {name: IDS, "0": Z[:, 0], "1": Z[:, 1], "2": Z[:, 2]}
+    assert read_predictions(write_csv(tmp_path / "s.csv", columns)).ids.tolist() == IDS
+    assert read_labels(write_csv(tmp_path / "y.csv", {name: [3, 1, 2, 0], "y": LABELS}))[1].tolist() == [3, 1, 2, 0]
+    if name:
+        assert read_predictions({name: IDS, "logits": Z}).ids.tolist() == IDS
+        assert read_predictions(write_parquet(tmp_path / "s.parquet", **columns)).ids.tolist() == IDS
+
+
+def test_a_name_goes_before_a_number_that_pandas_wrote(tmp_path):
+    file = write_csv(tmp_path / "s.csv", {"": [0, 1, 2, 3], "image": IDS, "pred": LABELS})
+    assert read_predictions(file).ids.tolist() == IDS
+    pixels = {"image": np.zeros((4, 2, 2)), "logits": Z}
+    assert read_predictions(pixels).ids is None
+
+
+@pytest.mark.parametrize("ids", [IDS, [3, 1, 2, 0]])
+def test_what_may_be_ids_needs_the_name(tmp_path, ids):
+    """A column that no name explains, and that is different in every row."""
+    sentence = "nr is different in every row: name it `id`"
+    numbered = {"nr": ids, "p0": P[:, 0], "p1": P[:, 1], "p2": P[:, 2]}
+    named = {"nr": ids, "cat": P[:, 0], "dog": P[:, 1], "emu": P[:, 2]}
+    for columns in (numbered, named, {"nr": ids, "pred": LABELS}):
+        refused(lambda columns=columns: read_predictions(write_csv(tmp_path / "s.csv", columns)), "s.csv", sentence)
+        file = write_parquet(tmp_path / "s.parquet", **columns)
+        refused(lambda file=file: read_predictions(file), "s.parquet", sentence)
+        assert read_predictions(write_csv(tmp_path / "s.csv", {"id": IDS} | numbered)).ids.tolist() == IDS
+    refused(lambda: read_predictions({"logits": Z, "nr": np.array(ids)}), sentence)
+    refused(lambda: read_labels({"labels": LABELS, "nr": np.array(ids)}), sentence)
+    refused(lambda: read_groups(f"{write_csv(tmp_path / 'g.csv', {'nr': ids, 'g': LABELS})}:g", None, 4), sentence)
+    assert read_predictions({"logits": Z, "fold": [1, 2, 3, 3]}).ids is None
 
 
 @pytest.mark.parametrize(
@@ -279,6 +255,57 @@ def test_an_order_that_cannot_be_known_is_refused():
 def test_ids_that_do_not_match(ids, words):
     network = read_predictions({"labels": [0] * len(ids), "ids": ids}, "student")
     refused(lambda: aligned(LABELS, np.array(IDS), [network]), "student", *words)
+
+
+def test_true_labels_beside_networks_are_those_of_the_audit():
+    first = read_predictions({"logits": Z, "labels": LABELS}, "first")
+    moved = read_predictions({"logits": Z[::-1], "labels": [1, 2, 1, 0]}, "moved")
+    refused(
+        lambda: aligned(LABELS, None, [first, moved], "y.npy"),
+        "moved: row 0: the true label beside it is 1, and 0 in y.npy (4 such rows of 4)",
+    )
+    with_ids = read_predictions({"logits": Z[::-1], "labels": [1, 2, 1, 0], "ids": IDS[::-1]}, "moved")
+    (found,) = aligned(LABELS, np.array(IDS), [with_ids])[1]
+    assert found.truth.tolist() == LABELS.tolist()
+    odd = read_predictions({"logits": Z[::-1], "labels": [1, 2, 0, 0], "ids": IDS[::-1]}, "odd")
+    refused(lambda: aligned(LABELS, np.array(IDS), [odd]), "odd: row 2: the true label beside it is 0, and 1 in the")
+
+
+def test_classes_have_one_order_by_name(tmp_path):
+    def named(file, *names, prefix=""):
+        columns = {prefix + name: P[:, k % 3] for k, name in enumerate(names)}
+        return read_predictions(write_csv(tmp_path / file, columns))
+
+    teacher = named("t.csv", "cat", "dog", "emu")
+    assert teacher.class_names == ("cat", "dog", "emu")
+    assert len(aligned(LABELS, None, [teacher, named("s.csv", "cat", "dog", "emu", prefix="prob_")])[1]) == 2
+    for names, said in (
+        (("cat", "emu", "dog"), "class 1 is emu, in "),
+        (("cat", "dog", "emu", "loss"), "class 3 is loss, in "),
+        (("cat", "dog"), "class 2 is missing, in "),
+    ):
+        values = np.column_stack([Z, Z[:, 1]])[:, : len(names)]
+        student = read_predictions(write_csv(tmp_path / "s.csv", dict(zip(names, values.T, strict=True))))
+        refused(lambda student=student: aligned(LABELS, None, [teacher, student]), "s.csv: " + said, "t.csv it is")
+    numbered = read_predictions(Z[:, :2], "numbered")
+    refused(lambda: aligned(LABELS, None, [numbered, teacher]), "t.csv: has 3 classes (columns cat, dog, emu)", "2;")
+    refused(lambda: aligned(LABELS + 1, None, [teacher]), "class 3 is outside 0 to 2", "t.csv (columns cat, dog, emu)")
+
+
+def test_a_class_of_integers_is_a_class(tmp_path):
+    p = np.array([[0.75, 0, 0.25], [0.25, 0, 0.75], [0.5, 0, 0.5], [0.125, 0, 0.875]])
+    columns = {"cat": p[:, 0], "dog": [0, 0, 0, 0], "emu": p[:, 2]}
+    for file in (write_csv(tmp_path / "s.csv", columns), write_parquet(tmp_path / "s.parquet", **columns)):
+        network = read_predictions(file)
+        assert network.n_classes == 3 and network.classes.tolist() == p.argmax(1).tolist()
+    size = {"cat": Z[:, 0], "width": [224, 224, 192, 224], "dog": Z[:, 1]}
+    refused(lambda: read_predictions(write_csv(tmp_path / "s.csv", size)), "s.csv: column width holds integers")
+    other = {"confidence": [0.5, 0.75, 0.25, 0.5], "loss": [0.5, 0.25, 0.75, 0.5], "pred": [0, 1, 1, 0]}
+    refused(
+        lambda: read_predictions(write_csv(tmp_path / "s.csv", other)), "s.csv:3: pred is 1", "confidence is largest"
+    )
+    other["pred"] = [1, 0, 1, 0]  # of tied classes either is right
+    assert read_predictions(write_csv(tmp_path / "s.csv", other)).classes.tolist() == [0, 0, 1, 0]
 
 
 def test_classes_that_differ():
@@ -302,21 +329,50 @@ def test_groups_by_id_and_by_place(tmp_path):
     groups = read_groups(file, np.array(IDS), 4)
     assert {name: levels.tolist() for name, levels in groups.items()} == {"sex": list("mmff"), "age": list("1212")}
     assert list(read_groups(f"{file}:sex", np.array(IDS), 4)) == ["sex"]
-    assert read_groups(f"{file}:sex", None, 5)["sex"].tolist() == list("fmfmm")
+    folders = write_csv(tmp_path / "f.csv", {"path": ["a", "b", "a"]})  # asked for by name, it is a group
+    assert read_groups(f"{folders}:path", None, 3)["path"].tolist() == ["a", "b", "a"]
     np.save(tmp_path / "site.npy", [0, 1, 1])
-    assert read_groups(str(tmp_path / "site.npy"), np.arange(3), 3)["site"].tolist() == ["0", "1", "1"]
-    refused(lambda: read_groups(file, None, 4), "g.csv", "5 rows for 4 examples")
-    refused(lambda: read_groups(f"{file}:hue", None, 5), "no column hue", "id, sex, age")
+    assert read_groups(str(tmp_path / "site.npy"), None, 3)["site"].tolist() == ["0", "1", "1"]
+    refused(lambda: read_groups({"sex": list("fmf")}, None, 4), "3 rows for 4 examples")
+    refused(lambda: read_groups(f"{file}:hue", np.array(IDS), 4), "no column hue", "id, sex, age")
     unequal = {"id": IDS, "sex": list("fmfm"), "hue": ["x"]}
     refused(lambda: read_groups(unequal, np.array(IDS), 4), "hue is <U1 of shape (1,)")
     refused(lambda: read_groups(file, np.array(["a", "z"]), 2), "g.csv", "lacks 1 id", "'z'")
 
 
 def test_a_group_is_never_empty(tmp_path):
-    file = write_csv(tmp_path / "g.csv", {"sex": ["f", "", "m"]})
-    refused(lambda: read_groups(file, None, 3), "g.csv:3", "sex", "empty")
+    def written(**columns):
+        return write_csv(tmp_path / "g.csv", columns)
+
+    refused(lambda: read_groups(written(sex=["f", "", "m"], n=[1, 1, 2]), None, 3), "g.csv:3: column sex is empty")
+    refused(lambda: read_groups(written(sex=["f", "m", "m"], n=[1, "", 2]), None, 3), "g.csv:3: column n is empty")
     refused(lambda: read_groups({"sex": ["f", "m", " "]}, None, 3), "row 2", "no sex")
     refused(lambda: read_groups({"x": np.arange(30.0)}, None, 30), "30 groups for 30 examples")
+    np.savez(tmp_path / "g.npz", site=[1.0, np.nan, 1.0])
+    refused(lambda: read_groups(tmp_path / "g.npz", None, 3), "g.npz: row 1: has no site (1 such row)")
+    refused(lambda: read_groups({"id": [7, 8], "x": [1.0, np.nan]}, np.array([8, 7]), 2), "row 1: has no x")
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        (np.array([0, 1, 0]), "groups is of type ndarray: it maps names to values"),
+        ({"sex": ["f", "m"]}, "sex is <U1 of shape (2,); groups are one name for each of 3 examples"),
+        ({"sex": ["f", None, "m"]}, "groups: row 1: has no sex"),
+        ({"sex": np.array(["f", np.nan, "m"], object)}, "groups: row 1: has no sex"),
+        ({"site": [1.0, 2.0, np.nan]}, "groups: row 2: has no site"),
+        ({"site": [1j, 2j, 2j]}, "groups: site has type complex128"),
+        ({"site": np.ones((3, 2))}, "site is float64 of shape (3, 2)"),
+    ],
+)
+def test_groups_that_are_none(groups, said):
+    refused(lambda: named_groups(groups, 3), said)
+    refused(lambda: audit([0, 1, 1], [0, 1, 0], [0, 1, 0], groups=groups), said)
+
+
+def test_numbers_stay_groups_of_numbers():
+    found = named_groups({"site": [10, 9, 10], "sex": np.array(["f", "m", "f"], object)}, 3)
+    assert found["site"].tolist() == [10, 9, 10] and found["sex"].dtype.kind == "U"
 
 
 def test_groups_of_a_parquet_file(tmp_path):
@@ -402,190 +458,3 @@ def test_keys_that_leave_a_choice(tmp_path):
     refused(lambda: read_predictions(many), "a7 and 4 more")
     two = write_parquet(tmp_path / "two.parquet", a=Z.tolist(), b=Z.tolist())
     refused(lambda: read_predictions(two), "holds a, b")
-
-
-class Harm:
-    """Unpickled, it would leave a file."""
-
-    def __init__(self, trace):
-        self.trace = trace
-
-    def __reduce__(self):
-        return (open, (str(self.trace), "w"))
-
-
-def test_no_pickle_is_opened(tmp_path):
-    harm = Harm(tmp_path / "trace")
-    for ending in (".pkl", ".pt", ".pth", ".bin", ".joblib", ".npy", ".npz", ".csv", ".safetensors", ".parquet"):
-        (tmp_path / f"p{ending}").write_bytes(pickle.dumps(harm))
-    objects = np.array([harm, harm], object)
-    np.save(tmp_path / "o.npy", objects, allow_pickle=True)
-    np.savez(tmp_path / "o.npz", logits=objects)
-    for file in sorted(tmp_path.iterdir()):
-        if file.suffix == ".parquet":
-            pytest.importorskip("pyarrow")
-        refused(lambda file=file: read_predictions(file), str(file))
-    for name in ("o.npy", "o.npz"):
-        refused(lambda name=name: read_predictions(tmp_path / name), "pickled Python objects", "numpy.savez")
-    refused(lambda: read_predictions(tmp_path / "p.pth"), "can hold code", "numpy.savez")
-    assert not (tmp_path / "trace").exists()
-
-
-def write_all(folder):
-    np.savez(folder / "a.npz", logits=Z)
-    np.savez_compressed(folder / "b.npz", logits=np.tile(Z, (100, 1)))
-    np.save(folder / "a.npy", Z)
-    safetensors.numpy.save_file({"logits": Z}, folder / "a.safetensors")
-    return sorted(folder.iterdir())
-
-
-def test_files_that_are_cut_short_at_any_byte(tmp_path):
-    for file in write_all(tmp_path):
-        whole = file.read_bytes()
-        for length in range(0, len(whole), max(1, len(whole) // 60)):
-            file.write_bytes(whole[:length])
-            refused(lambda file=file: read_predictions(file), str(file))
-
-
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_one_changed_byte_never_changes_a_number(tmp_path, save):
-    file = tmp_path / "a.npz"
-    save(file, logits=np.random.default_rng(0).normal(size=(500, 3)))
-    whole = file.read_bytes()
-    with zipfile.ZipFile(file) as archive:
-        start = 30 + len("logits.npy") + 20  # local header, name, sizes
-        end = start + archive.infolist()[0].compress_size
-    before, unharmed = read_predictions(file).values, 0
-    for place in [*range(start, start + 150), *range(start + 150, end, 300)]:
-        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        try:
-            unharmed += np.array_equal(read_predictions(file).values, before)
-        except UserError as error:
-            assert "a.npz" in str(error)
-        else:
-            assert unharmed and save is np.savez_compressed  # a code that nothing uses
-    assert unharmed < 5
-
-
-def test_a_member_larger_than_memory_is_not_begun(tmp_path, monkeypatch):
-    np.savez(tmp_path / "a.npz", logits=np.zeros((100, 100)))
-    monkeypatch.setattr("os.sysconf", lambda name: 250)  # 250 pages of 250 bytes
-    refused(lambda: read_predictions(tmp_path / "a.npz"), "does not fit into memory", ".npy and .safetensors")
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("absent.npz", "there is no such file"),
-        ("a.txt", ".txt is not read"),
-        ("a", "without ending"),
-        ("really_npy.npz", "looks like .npy"),
-        ("really_npz.npy", "looks like .npz"),
-        ("really_npz.parquet", "looks like .npz"),
-        ("empty.csv", "is empty"),
-        ("empty.safetensors", "is empty"),
-        ("folder.npz", "is a folder"),
-        ("text.safetensors", "damaged"),
-    ],
-)
-def test_files_of_another_kind(tmp_path, name, said):
-    np.save(tmp_path / "z.npy", Z)
-    np.savez(tmp_path / "z.npz", Z)
-    contents = {"empty": b"", "really_npy": (tmp_path / "z.npy").read_bytes(), "text": b"hello there, world\n"}
-    contents |= {"really_npz": (tmp_path / "z.npz").read_bytes(), "a": b"0 1 2\n"}
-    if name == "folder.npz":
-        (tmp_path / name).mkdir()
-    elif name != "absent.npz":
-        (tmp_path / name).write_bytes(contents[name.partition(".")[0]])
-    refused(lambda: read_predictions(tmp_path / name), name, said)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("0,1\n0.5,0.5\n0.5,\n", "a.csv:3: class 1 is nan"),
-        ("0,1\n0.5,0.5\n0.5,x\n", "a.csv:3: column 1 is 'x', which is no number"),
-        ("0,1\n1,2\n1,NaN\n", "a.csv:3: column 1 is 'NaN'"),
-        ("0,1\n0.5,0.5\n1.0,0.5\n0.5,0.5\n", "a.csv:3: sums to 1.5"),
-        ("id,0,1\na,0,1\nb,1,0\na,1,0\n", "a.csv:4: id 'a' was there before"),
-        ("id,0,1\na,0,1\n,1,0\n", "a.csv:3: column id is empty"),
-        ("id,pred\na,0\nb,\n", "a.csv:3: label nan is no integer"),
-        ("pred\n0\ncat\n", "a.csv:3: label cat is no integer"),
-        ("0.5,0.5\n0.25,0.75\n", "first line holds 0.5"),
-        ("3\n0\n1\n", "the first line has the names of the columns"),
-        ("0,1\n", "no rows"),
-        ("1,2,3\n1,2,3\n", "none of class 0"),
-        ("p0,p1,p3\n1,2,3\n", "none of class 2"),
-        ("p0,p1,p01\n1,0,0\n", "columns p1 and p01 are both class 1"),
-        ("a,a\n1,2\n", "several columns 'a'"),
-        ("0,1\n0.5,0.5,0.5\n", "no CSV table"),
-        ("0,1\n0.5,0.5\n0.5,0.5,0.5\n", "a.csv"),
-        ("id;0;1\n1;2;3\n", "a.csv:2: label 1;2;3"),
-        ("0,1\n1,2\n99999999999999999999,x\n", "column 1 is 'x'"),
-        ("x,y\na,b\n", "holds x, y"),
-        ("id,n,pred\n1,2,a\n", "label a is no integer"),
-        ("id,label,n\n1,,3\n", "label nan"),
-        ("\xff\xfe0,1\n", "damaged"),
-    ],
-)
-def test_mistakes_in_a_csv(tmp_path, text, said):
-    (tmp_path / "a.csv").write_bytes(text.encode("latin-1"))
-    refused(lambda: read_predictions(tmp_path / "a.csv"), "a.csv", said)
-
-
-def test_columns_without_numbers_are_named(tmp_path):
-    network = read_predictions(table_of_names(tmp_path, Z))
-    assert network.detected == "rows do not sum to 1: read as logits; the classes are columns cat … emu"
-
-
-def test_mistakes_in_parquet(tmp_path):
-    def write(**columns):
-        return write_parquet(tmp_path / "a.parquet", **columns)
-
-    refused(lambda: read_predictions(write(logits=[[1.0, 2], [1], [0, 0], [1, 1]])), "row 1: logits has 1 numbers", "2")
-    refused(
-        lambda: read_predictions(write(probabilities=[[1.0, 2], [0, 1]])), "a.parquet: probabilities: row 0", "to 3"
-    )
-    refused(lambda: read_predictions(write(logits=[[1.0, 2], None])), "row 1: logits is empty")
-    refused(lambda: read_predictions(write(logits=[[1.0, 2]] * 3 + [[None, 1.0]])), "row 3: class 0 is nan")
-    refused(lambda: read_predictions(write(p0=[0.5, 1, 0.5, None], p1=[0.5, 0, 0.5, 1])), "row 3: class 0 is nan")
-    refused(lambda: read_predictions(write(id=["a", None], pred=[1, 2])), "row 1: id is empty")
-    refused(lambda: read_predictions(write(p0=["a"], p1=["b"])), "column p0 has type string")
-    refused(lambda: read_predictions(write(pred=np.zeros(0, int))), "no rows")
-    whole = write(logits=Z.tolist()).read_bytes()
-    for length in range(4, len(whole), 40):
-        (tmp_path / "a.parquet").write_bytes(whole[:length])
-        refused(lambda: read_predictions(tmp_path / "a.parquet"), "a.parquet", "damaged")
-
-
-def test_parquet_without_pyarrow_is_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    (tmp_path / "a.parquet").write_bytes(b"PAR1PAR1PAR1")
-    refused(lambda: read_predictions(tmp_path / "a.parquet"), "a.parquet", "pip install pyarrow")
-
-
-# Size --------------------------------------------------------------------------------------------------------------
-
-
-def test_large_arrays_are_looked_at_in_blocks(tmp_path):
-    z = np.random.default_rng(0).normal(size=(20_000, 400)).astype(np.float16)  # 16 MB, 64 MB as float64
-    np.save(tmp_path / "z.npy", z)
-    np.savez(tmp_path / "z.npz", features=np.zeros((4_000_000,)), logits=z)
-    expected = z.argmax(1)
-    for name, held in (("z.npy", 0), ("z.npz", z.nbytes)):
-        tracemalloc.start()
-        network = read_predictions(tmp_path / name)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert peak < held + 8e6 and np.array_equal(network.classes, expected)
-
-
-def test_reading_arrays_imports_no_pandas():
-    code = """
-import sys
-from kdstats.predictions import aligned, read_labels, read_predictions
-aligned(read_labels([0, 1])[0], None, [read_predictions([[1.0, 2.0], [2.0, 1.0]])])
-print([name for name in ("pandas", "pyarrow", "torch", "scipy", "pydantic") if name in sys.modules])
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
-    assert (done.stdout.strip(), done.stderr) == ("[]", "")

@@ -236,7 +236,7 @@ def _scope(audit: "Audit") -> Iterator[str]:
     elif controls:
         yield (
             "Numbers against controls speak of networks like these: their intervals also count how networks of one side"
-            " differ among themselves."
+            " differ among themselves, supposing that students differ as much as controls do."
         )
     yield "Counts, flips and lists of examples are those of this test set."
     yield "Nothing here speaks of the method: that needs students of several teachers, as in a protocol run."
@@ -311,7 +311,8 @@ def _fidelity(audit: "Audit") -> Iterator[str]:
         if share := _measured(audit, "copy_probability", "share"):
             controls = _between(_measured(audit, "copy_probability", "excess"))
             yield (
-                f"Its copy probability is {interval_text(copied)}; controls, which could not copy it, have {controls}."
+                f"Its copy probability is {interval_text(copied)}; {_its(audit)}, which could not copy it,"
+                f" {'has' if _controls(audit) == 1 else 'have'} {controls}."
                 f" Beyond what they share with the teacher, the student copies {_percent(share)}."
             )
         elif not _controls(audit):
@@ -377,13 +378,20 @@ def _transfer_reading(audit: "Audit") -> str:
     )
     if audit.settings["control_kind"] == "kd-other":
         return (
-            f"{counts} These controls were distilled from another teacher and so share what distillation does to"
-            " accuracy: the accuracy trap is closed, and h speaks of this teacher's errors."
+            f"{counts} These controls were distilled from other teachers and so share what distillation does to"
+            f" accuracy: as far as the student is as accurate as they are{_gap(audit)}, h speaks of this teacher's"
+            " errors. That no two controls share a teacher is supposed; where they do, false alarms are several times"
+            " as many."
         )
     return (
         f"{counts} Against controls that no other teacher taught, accuracy alone can produce an asymmetry, so h carries"
         " no verdict here; controls distilled from another teacher (--control-kind kd-other) close that trap."
     )
+
+
+def _gap(audit: "Audit") -> str:
+    row = _measured(audit, "accuracy", "excess")
+    return f" ({_percent(row, 'points')} apart)" if row else ""
 
 
 def _flips(audit: "Audit") -> Iterator[str]:
@@ -423,7 +431,7 @@ def _where(audit: "Audit") -> Iterator[str]:
         ("accuracy.excess", "Its accuracy differs from that of controls"),
         ("negative_transfer.excess", "It makes more or fewer of its teacher's errors than controls"),
     ):
-        of = [row for row in rows if _what(row) == what]
+        of = [row for row in rows if _what(row) == what and (what == "accuracy.difference" or _controls(audit) > 1)]
         found = sorted((row for row in of if _significant(row, level)), key=lambda row: -abs(row["estimate"]))
         if of:
             places = [f"{row['by']} {row['level']} ({_percent(row, 'points')})" for row in found[:3]]
@@ -438,7 +446,7 @@ def _where(audit: "Audit") -> Iterator[str]:
             for row in confusions
         ]
         beyond = "that it has most beyond controls" if _controls(audit) else "that it repeats most often"
-        yield f"Of the teacher's confusions, those {beyond}: {listed(pairs)}."
+        yield f"Of {len(audit.confusions)} confusions of the teacher, those {beyond}: {listed(pairs)}."
 
 
 def _count(value: float) -> str:
@@ -470,9 +478,14 @@ def _inherited(audit: "Audit") -> Iterator[str]:
         f"{_count(len(listed_rows) / students)} errors of the teacher are repeated by the student and by fewer than"
         f" half of the controls{each}."
     )
-    expected = [row["n_expected"] for row in rows if not pd.isna(row["n_expected"])]
-    if expected:
-        yield f"A control in the student's place would have {number(float(np.mean(expected)), 1)} entries."
+    placed = [row for row in rows if not pd.isna(row["n_expected"])]
+    if placed:
+        own, expected = (float(np.mean([row[name] for row in placed])) for name in ("n_comparable", "n_expected"))
+        fewer = placed[0]["n_controls"] - 1
+        yield (
+            f"Against {plural(int(fewer), 'control')} it has {number(own, 1)} on average, a control in its place"
+            f" {number(expected, 1)}."
+        )
     if flagged := len({row["row"] for row in rows if row["all_agree"]}):
         yield (
             f"On {plural(flagged, 'example')} all networks give the same answer against the label: perhaps the label is"
@@ -586,7 +599,12 @@ def _numbers(audit: "Audit", title: str, rows: Sequence[Row]) -> Table:
     if set(shown["p"]) <= {NONE}:
         del shown["p"]
     caption = f"With {_level_words(audit)} intervals." + (
-        " Controls: the smallest and largest. Position: the student's rank among it and its controls, 1 the largest."
+        " Controls: the smallest and largest."
+        + (
+            " Position: the student's rank among it and its controls, 1 the largest."
+            if audit.settings["students"] == 1
+            else ""
+        )
         if controls
         else " There are no controls."
     )
@@ -948,8 +966,7 @@ def asymmetry(audit: "Audit") -> Drawing:
         said = textwrap.fill(caution(name, another_teacher=True), 66)
         ax.set_title(f"{ESTIMATORS[name]}:\n{said}", loc="left", fontsize="small", color=GREY, linespacing=1.15)
     trap = (
-        " Filled: the estimator that a verdict rests on. The controls were distilled from another teacher, and share"
-        " its accuracy."
+        " Filled: the estimator that a verdict rests on, where the student is as accurate as its controls."
         if another
         else " No verdict rests on them: against these controls a change of accuracy alone can produce each."
     )

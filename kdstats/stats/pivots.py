@@ -49,7 +49,7 @@ class TwoWay:
         """p of a mean that is ``alternative`` to ``null``, from the generalised pivot; 1 where all values equal it."""
         check_alternative(alternative)
         upper, lower = below(self, null), below(replace(self, estimate=np.negative(self.estimate)), -null)
-        p = {"greater": upper, "less": lower}.get(alternative, 2 * np.minimum(upper, lower))
+        p = {"greater": upper, "less": lower}.get(alternative, np.minimum(1.0, 2 * np.minimum(upper, lower)))
         return plain(np.where((np.asarray(self.variance) == 0) & (np.asarray(self.estimate) == null), 1.0, p))
 
     def confidence_interval(self, level: float = 0.95) -> Interval:

@@ -114,7 +114,8 @@ def hand_made(names=("net",), controls=("c1", "c2", "c3"), **changes):
     inherited = [
         {"rank": i + 1, "student": names[0], "row": 10 + i, "id": f"img{i}", "label": 1, "predicted": 2,
          "controls_same": same if controls else NAN, "n_controls": len(controls),
-         "n_expected": 0.5 if controls else NAN, "all_agree": bool(controls) and same == 3, "note": ""}
+         "n_comparable": 1.5 if controls else NAN, "n_expected": 0.5 if controls else NAN,
+         "all_agree": bool(controls) and same == 3, "note": ""}
         for i, same in enumerate((0, 1, 3))
     ]  # fmt: skip
     calibration = [
@@ -315,7 +316,7 @@ def test_answers_have_the_numbers():
         "flips": "Of 200 examples the student loses 14 that its teacher has right (harmful), gains 18 that it has wrong"
         " (beneficial), and gives another wrong answer on 18 (neutral).",
         "inherited": "2 errors of the teacher are repeated by the student and by fewer than half of the controls."
-        " A control in the student's place would have 0.5 entries. On 1 example all networks",
+        " Against 2 controls it has 1.5 on average, a control in its place 0.5. On 1 example all networks",
         "calibration": "(ECE) is 0.030 [0.010, 0.050]; its teacher's 0.020 and that of its controls 0.040 to 0.060.",
     }.items():
         assert sentence in said(key, found)
@@ -329,9 +330,9 @@ def test_answers_have_the_numbers():
     assert "1 taken for 2 (9 of 12, a control 2.5)" in where
 
 
-def test_another_teacher_closes_the_trap():
+def test_another_teacher_closes_the_trap_as_far_as_accuracy_is_equal():
     found = hand_made(settings={"control_kind": "kd-other"})
-    assert "the accuracy trap is closed" in said("transfer", found)
+    assert "as far as the student is as accurate as they are" in said("transfer", found)
     assert "carries no verdict here" in said("transfer", hand_made())
     assert "accuracy alone can produce" not in github(found)
     assert "accuracy alone can produce an asymmetry" in github(hand_made())
