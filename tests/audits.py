@@ -71,6 +71,18 @@ def _better(w: World, m: int) -> tuple[Classes, Classes, list[Classes], str]:
     return w.network(), w.network(skill=2.8), [w.network(skill=2.8) for _ in range(m)], "kd-other"
 
 
+def _better_alone(w: World, m: int) -> tuple[Classes, Classes, list[Classes], str]:
+    """A student that never met the teacher and is two points better than the controls, said to be of other teachers."""
+    return w.network(), w.network(skill=2.2), [w.network() for _ in range(m)], "kd-other"
+
+
+def _one_other_teacher(w: World, m: int) -> tuple[Classes, Classes, list[Classes], str]:
+    """Controls that share their other teacher, which they must not."""
+    teacher, other = w.network(), w.network()
+    controls = [w.network(copied=other, right=0.7) for _ in range(m)]
+    return teacher, w.network(copied=teacher, right=0.7), controls, "kd-other"
+
+
 SCENARIOS = {
     "copies 0 of its teacher, plain controls": _copies(0.0, "plain"),
     "copies .1, plain controls": _copies(0.1, "plain"),
@@ -79,6 +91,9 @@ SCENARIOS = {
     "copies .1, controls of another teacher": _copies(0.1, "kd-other"),
     "copies .3, controls of another teacher": _copies(0.3, "kd-other"),
     "is only more accurate, as its controls are": _better,
+    "copies .95, controls of other teachers": _copies(0.95, "kd-other"),
+    "is more accurate than its controls, without any teacher": _better_alone,
+    "copies .7, controls share one other teacher": _one_other_teacher,
     "takes over errors: .4 of them, .05 of the rest": _selective(0.05, 0.4),
     "takes over what is right: .4, and .05 of errors": _selective(0.4, 0.05),
 }
