@@ -30,8 +30,8 @@ def one(job: tuple[str, int, int]) -> list[dict[str, object]]:
         numbers = found.measures.set_index(["measure", "estimator"])
         row: dict[str, object] = {"scenario": scenario}
         for measure, estimator in (
-            ("asymmetry", "headroom"), ("asymmetry", "matched"), ("asymmetry", "raw"), ("copy_probability", "share"), ("accuracy", "excess"),
-            ("negative_transfer", "excess"),
+            ("asymmetry", "headroom"), ("asymmetry", "matched"), ("asymmetry", "raw"), ("copy_probability", "share"),
+            ("accuracy", "excess"), ("negative_transfer", "excess"),
         ):  # fmt: skip
             it = numbers.loc[(measure, estimator)]
             row[f"{measure}.{estimator}"] = it["estimate"]

@@ -911,7 +911,7 @@ def _of_one_teacher(students: Sequence[Pair], controls: Sequence[Pair]) -> str:
     """Whether controls of another teacher seem to have one in common, which breaks every comparison with them.
 
     Where each has its own, they resemble each other as they do the student: by s = (o - e) / (1 - e), agreement above
-    that of independent errors. More than that, beyond the .99 quantile of t over the controls, is one teacher's mark.
+    that of independent errors. More than that, beyond the .999 quantile of t over the controls, is one teacher's mark.
     """
     if len(controls) < 3:
         return ""
@@ -925,7 +925,7 @@ def _of_one_teacher(students: Sequence[Pair], controls: Sequence[Pair]) -> str:
     among = np.array([np.mean([alike(one, other) for other in controls if other is not one]) for one in controls])
     with_student = float(np.mean([alike(student, one) for student in students for one in controls]))
     spread = max(float(among.std(ddof=1)) * (1 + 1 / len(controls)) ** 0.5, 1 / len(y))
-    if (among.mean() - with_student) / spread <= float(student_t.ppf(0.99, len(controls) - 1)):
+    if (among.mean() - with_student) / spread <= float(student_t.ppf(0.999, len(controls) - 1)):
         return ""
     return (
         f"the controls resemble each other more ({among.mean():.3f}) than they do the student ({with_student:.3f}), as"
