@@ -243,6 +243,11 @@ def _checkpoint(source: str) -> tuple[str, str]:
         file += f":{more}"
     if rest and not Path(source).exists():
         return file, rest
+    if source.lower().endswith(".pt2"):
+        raise UserError(
+            f"{source}: is an exported program, which is code, and is not opened; save its predictions,"
+            " numpy.savez(FILE, logits=…), or its weights with safetensors.torch.save_model(model, FILE)"
+        )
     if _holds_weights(Path(source)):
         raise UserError(
             f"{source}: is a checkpoint: write its architecture after it, such as {source}:resnet18, and name the"

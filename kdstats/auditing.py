@@ -193,6 +193,7 @@ MEASURES: dict[str, Measure] = {
     ),
 }  # fmt: skip
 ASYMMETRIES: tuple[Literal["headroom", "raw", "log_odds"], ...] = ("headroom", "raw", "log_odds")
+BOUNDS = {"positive_flip_rate": (0.0, 1.0), "fidelity_kl": (0.0, np.inf), "cross_entropy": (0.0, np.inf)}
 DIGITS = 12  # beyond which a value is rounding
 FEWEST_DISAGREEMENTS = 5  # of each network on either side, from which a log of their number has an interval
 PRIMARY = "negative_transfer"  # what a declared rank test is about, unless the caller says otherwise
@@ -526,8 +527,7 @@ def _exact(count: int, n: int, level: float) -> _Numbers:
 
 def _clipped(numbers: _Numbers, measure: str) -> _Numbers:
     """An interval within the values that there can be, which hold the truth anyway."""
-    bounds = METRICS[measure].bounds if measure in METRICS else (0.0, 1.0) if measure == "positive_flip_rate" else None
-    low, high = bounds or (-np.inf, np.inf)
+    low, high = BOUNDS.get(measure) or (METRICS[measure].bounds if measure in METRICS else None) or (-np.inf, np.inf)
     return replace(numbers, low=float(np.maximum(numbers.low, low)), high=float(np.minimum(numbers.high, high)))
 
 
@@ -626,6 +626,8 @@ def _of_measure(
         excess = _Numbers(float(mine.mean() - theirs.mean()), note="no mean over examples: no interval")
     else:
         excess = _against(mine, theirs, asked)
+        if measure.counted is not None:
+            excess = replace(excess, low=_share_apart(excess.low), high=_share_apart(excess.high))
     spread = theirs.mean(1)
     place: dict[str, Any] = {"controls_low": float(spread.min()), "controls_high": float(spread.max()), "note": sampled}
     if len(students) == 1:
@@ -697,7 +699,8 @@ def _difference(
         return _Numbers(float(x.mean() - y.mean()), float(low), float(high), p, "p: McNemar, exact; interval: Tango")
     if mine.shape[1] == 1:
         return _Numbers(float(mine.mean() - its.mean()), note="no mean over examples: no interval")
-    return _mean(mine - its, level)
+    found = _mean(mine - its, level)
+    return replace(found, low=_share_apart(found.low), high=_share_apart(found.high)) if name == "accuracy" else found
 
 
 def _share(mine: Values, theirs: Values, level: float) -> _Numbers:
@@ -861,7 +864,8 @@ def _accuracy_verdict(students: Sequence[Pair], asked: Mapping[str, Any]) -> dic
         of = stats.two_way(np.stack([p.network.right.astype(float) - teacher.right for p in students]))
         estimate = float(of.estimate)
         low, high = of.confidence_interval(1 - 2 * level) if of.variance > 0 else (estimate, estimate)
-    numbers = f"{_points(estimate)} points [{_points(low)}, {_points(high)}] ({1 - 2 * level:.0%} interval)"
+    low, high = _share_apart(low), _share_apart(high)
+    numbers = f"{_points(estimate)} points [{_points(low)}, {_points(high)}] ({100 * (1 - 2 * level):g}% interval)"
     if margin is None:
         sentence = (
             f"The student's accuracy minus its teacher's is {numbers}; no margin was declared, so nothing is decided."

@@ -353,7 +353,7 @@ def audit(
         list[str] | None, typer.Option("--fail-if", metavar="EXPRESSION", help="Must not hold, or exit code 3.")
     ] = None,
     form: Annotated[Literal["text", "json", "github"], typer.Option("--format", help="What is printed.")] = "text",
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write tables, figures and a page there.")] = None,
+    out: Annotated[str | None, typer.Option(metavar="DIR", help="Write tables, figures and a page there.")] = None,
     data_dir: DataDir = None,
     device: DeviceName = "auto",
 ) -> None:
@@ -368,19 +368,22 @@ def audit(
         "seed": seed, "require": require, "fail_if": fail_if,
     }  # fmt: skip
     what = auditfile.asked(file, given)
-    if out is not None:
+    folder = None if out is None else Path(out)
+    if folder is not None:
         from kdstats.reporting import refuse_foreign
 
-        refuse_foreign(out)
+        if not out:
+            raise UserError("--out: an empty name")
+        refuse_foreign(folder, "--out")
     done = auditfile.perform(what, data_dir, device)
-    if out is not None:
+    if folder is not None:
         from kdstats.reporting import audits, write_files
 
-        write_files(audits.files(done.audit, done.outcomes), out)
+        write_files(audits.files(done.audit, done.outcomes), folder, "--out")
     for line in auditfile.printed(done, form):
         print(line)
-    if out is not None and form == "text":
-        print(f"report: {out / 'index.html'}")
+    if folder is not None and form == "text":
+        print(f"report: {folder / 'index.html'}")
     if done.failed:
         lines = "\n".join(f"failed: {outcome.expression}: {outcome.reason}" for outcome in done.failed)
         stop(lines, NOT_MET)

@@ -286,8 +286,7 @@ class _Reader:
         except ZeroDivisionError:
             value = math.nan
         known = not (math.isnan(a) or math.isnan(b))
-        overflows = math.isinf(value) and math.isfinite(a) and math.isfinite(b)
-        if overflows or (known and math.isnan(value)):
+        if known and not (math.isfinite(value) and math.isfinite(a) and math.isfinite(b)):
             self.missing.append(f"{a:.6g} {sign} {b:.6g} has no value")
         return value
 

@@ -120,6 +120,11 @@ def test_what_holds_layers_is_a_checkpoint_that_lacks_its_architecture(folder: P
         assert (
             refused.returncode == 2 and f"write its architecture after it, such as {source}:resnet18" in refused.stderr
         )
+    refused = run(folder, "--teacher", "program.pt2", *NETWORKS[2:])
+    assert refused.returncode == 2 and "is an exported program, which is code" in refused.stderr
+    for out, said in (("", "--out: an empty name"), ("/", "choose another --out")):
+        refused = run(folder, *NETWORKS, "--out", out)
+        assert refused.returncode == 2 and said in refused.stderr and "report-dir" not in refused.stderr
     refused = run(folder, "--teacher", "program.pt2:resnet18", *NETWORKS[2:], "--data", "digits")
     assert refused.returncode == 2 and "program.pt2: a checkpoint is .safetensors" in refused.stderr
     assert "numpy.savez(FILE, logits" in refused.stderr

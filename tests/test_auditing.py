@@ -415,3 +415,18 @@ def test_one_control_makes_no_claim_in_any_part() -> None:
     against = found.where[found.where["estimator"] == "excess"]
     assert len(against) and against["ci_low"].isna().all()
     assert found.inherited["n_expected"].isna().all()
+
+
+def test_intervals_stay_within_what_there_can_be() -> None:
+    rng = np.random.default_rng(43)
+    y = rng.integers(0, 2, 5)
+    t, s, *c = (rng.normal(size=(5, 2)) for _ in range(5))
+    for students in (s, [s, c.pop()]):
+        found = audit(t, students, y, c[:2], level=0.01)
+        rows = found.measures.set_index(["measure", "estimator"])
+        for measure in ("fidelity_kl", "cross_entropy"):
+            assert not rows.loc[(measure, "value"), "ci_low"] < 0
+        for estimator in ("difference", "excess"):
+            assert not rows.loc[("accuracy", estimator), "ci_low"] < -1
+            assert not rows.loc[("accuracy", estimator), "ci_high"] > 1
+        assert "(98% interval)" in found.verdict

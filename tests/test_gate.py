@@ -196,6 +196,7 @@ def test_every_way_to_be_missing(missing):
         ("1 / (a - 1) > 0 or a == 1", "1 / 0 has no value"),
         ("infinite - infinite == 0", "inf - inf has no value"),
         ("0 * infinite < 1", "0 * inf has no value"),
+        ("1 / infinite < 0.1", "1 / inf has no value"),
     ],
 )
 def test_arithmetic_without_a_value_is_not_measurable(expression, why):

@@ -1,5 +1,6 @@
 """The tidy tables of a run, as tables for a paper, figures and one HTML page."""
 
+import errno
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from kdstats.reporting.results import Results
 
 __all__ = ["Results", "write_files", "write_report"]
 
-ELSEWHERE = "choose another folder (--report-dir, of an audit --out)"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 MARK = '<meta name="generator" content="kdstats">'
 PAGE, FOLDERS = "index.html", ("tables", "figures")
 
@@ -22,7 +23,7 @@ def write_report(results: Results, directory: Path) -> Path:
     return write_files(files(results.tidy()), directory)
 
 
-def write_files(content: Mapping[str, bytes], directory: Path) -> Path:
+def write_files(content: Mapping[str, bytes], directory: Path, option: str = "--report-dir") -> Path:
     """Write the files of a report: index.html, tables/ and figures/.
 
     The report is built beside its place and then moved there, the page last: where there is one, the tables and figures
@@ -32,6 +33,7 @@ def write_files(content: Mapping[str, bytes], directory: Path) -> Path:
     ----------
     content : bytes by path, as ``page.files`` and ``audits.files`` make them
     directory : the report's own; made where it does not exist
+    option : how it was named
 
     Returns
     -------
@@ -42,8 +44,8 @@ def write_files(content: Mapping[str, bytes], directory: Path) -> Path:
     UserError
         Where the directory has tables, figures or an index.html that are not a report of ours, or cannot be written.
     """
-    directory, beside = _places(directory)
-    refuse_foreign(directory)
+    directory, beside = _places(directory, option)
+    refuse_foreign(directory, option)
     try:
         shutil.rmtree(beside, ignore_errors=True)
         for name, data in content.items():
@@ -55,14 +57,15 @@ def write_files(content: Mapping[str, bytes], directory: Path) -> Path:
         else:
             (beside / "new").rename(directory)
     except OSError as error:
-        said = f"the report cannot be written ({error.strerror or error}); free space, or {ELSEWHERE}"
+        free = "free space, or " if error.errno in FULL else ""
+        said = f"the report cannot be written ({error.strerror or error}); {free}choose another {option}"
         raise UserError(f"{directory}: {said}") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return directory / PAGE
 
 
-def refuse_foreign(directory: Path) -> None:
+def refuse_foreign(directory: Path, option: str = "--report-dir") -> None:
     """Refuse a place for a report that holds something else, before the work is done.
 
     Raises
@@ -70,7 +73,7 @@ def refuse_foreign(directory: Path) -> None:
     UserError
         A file, the root, a name that no disk takes, or tables, figures or an index.html that are not ours.
     """
-    directory, beside = _places(directory)
+    directory, beside = _places(directory, option)
     try:
         page = directory / PAGE
         ours = page.is_file() and MARK in page.read_text("utf-8", errors="replace")[:2000]
@@ -79,17 +82,19 @@ def refuse_foreign(directory: Path) -> None:
         if foreign or directory.is_file():
             raise UserError(
                 f"{directory / foreign[0] if foreign else directory}: is there and is no report of kdstats, so it is"
-                f" not replaced; {ELSEWHERE}"
+                f" not replaced; choose another {option}"
             )
     except OSError as error:
-        raise UserError(f"{directory}: cannot hold a report ({error.strerror or error}); {ELSEWHERE}") from None
+        raise UserError(
+            f"{directory}: cannot hold a report ({error.strerror or error}); choose another {option}"
+        ) from None
 
 
-def _places(directory: Path) -> tuple[Path, Path]:
+def _places(directory: Path, option: str) -> tuple[Path, Path]:
     """Where a report lies, and where it is made."""
     directory = directory.resolve()
     if not directory.name:
-        raise UserError(f"{directory}: is the root of the disk; {ELSEWHERE}")
+        raise UserError(f"{directory}: is the root of the disk; choose another {option}")
     return directory, directory.with_name(f".{directory.name}.part")
 
 

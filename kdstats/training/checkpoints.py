@@ -119,9 +119,13 @@ def read_checkpoint(
             raise UserError(f"{path}: has no last layer of {name} ({last}), so it is not of this architecture")
         classes = len(head)
         model = _empty(makers[name], classes)
-    theirs = f" (torchvision's takes images of 3 channels, these have {image_shape[2]})"
-    also = theirs if image_shape[2] != 3 and name.partition(":")[2] in torchvision_names() else ""
-    _fill(model, weights, f"{path}: does not fit {name}{also}", classes)
+    ours = name.removeprefix("kdstats:")
+    if image_shape[2] != 3 and ours in torchvision_names() and model.state_dict().keys() - weights.keys():
+        raise UserError(
+            f"{path}: does not fit {name}, and torchvision's {ours} takes images of 3 channels; these have"
+            f" {image_shape[2]}"
+        )
+    _fill(model, weights, f"{path}: does not fit {name}", classes)
     return Checkpoint(str(path), name, model.eval().requires_grad_(False), classes, sha256)
 
 
