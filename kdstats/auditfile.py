@@ -189,7 +189,7 @@ def perform(asked: AuditFile, data_dir: Path | None = None, device: str = "auto"
     read, made = [], {}
     for source in everyone:
         if _checkpoint(source)[1] and pictures is not None:
-            network, made[network.name] = _predicted(source, pictures, device)
+            network, made[network.source] = _predicted(source, pictures, device)
         else:
             network = predictions.read_predictions(source)
         read.append(network)

@@ -67,14 +67,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except BrokenPipeError:
             raise SystemExit(0) from None
         except OSError as error:
-            if error.errno not in (
-                errno.ENOSPC,
-                errno.EROFS,
-                errno.EACCES,
-                errno.EPERM,
-                errno.EDQUOT,
-                errno.ENAMETOOLONG,
-            ):
+            if error.errno not in DISK:
                 raise
             stop(f"error: {error.filename or 'the disk'}: cannot be written or read ({error.strerror})", USER_ERROR)
 
@@ -363,9 +356,8 @@ def audit(
     given = {
         "teacher": teacher, "students": student, "controls": control, "labels": labels, "data": data,
         "image_size": image_size, "mean": _channels(mean), "std": _channels(std), "groups": groups, "margin": margin,
-        "control_kind": control_kind,
-        "controls_exchangeable": controls_exchangeable, "primary": primary, "paired": paired, "level": level,
-        "seed": seed, "require": require, "fail_if": fail_if,
+        "control_kind": control_kind, "controls_exchangeable": controls_exchangeable, "primary": primary,
+        "paired": paired, "level": level, "seed": seed, "require": require, "fail_if": fail_if,
     }  # fmt: skip
     what = auditfile.asked(file, given)
     folder = None if out is None else Path(out)

@@ -73,7 +73,8 @@ def check_precision(name: str, device: torch.device) -> str:
 def be_deterministic(device: torch.device) -> None:
     """One thread on the CPU, deterministic kernels everywhere: the same protocol gives the same bits on the CPU."""
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # else an eighth of a step fills what is overwritten
+    # else an eighth of a step fills memory that is overwritten anyway
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if device.type == "cpu":
         torch.set_num_threads(1)
