@@ -2,12 +2,13 @@
 
     python benchmarks/training.py [--data-dir DIR] [--cases NAME …] [--repeats 3] [--json FILE]
     python benchmarks/training.py --accuracy [--seeds 20]      # are the two loops' networks equally good?
+    python benchmarks/training.py --share                      # of a CUDA card's bfloat16 matrix rate, ResNet-18
 
 The opponent is written as such a framework would be: images through torchvision's transforms in a DataLoader with a
 worker process a core, one network after the other, the teacher's forward pass for every student, eager torch in NCHW,
-all cores for one network. Both train the same networks of the same protocol with the same recipe and batch; both times
-include the start of processes and the predictions at the end. Cases on CIFAR-10 need --data-dir (or KDSTATS_DATA);
-without it they are left out, and that is said.
+all cores for one network; in float32, or under autocast where the case says so. Both train the same networks of the
+same protocol with the same recipe and batch; both times include the start of processes and the predictions at the end. Cases
+on CIFAR-10 need --data-dir (or KDSTATS_DATA); without it they are left out, and that is said.
 """
 
 import argparse
@@ -35,9 +36,10 @@ from kdstats.errors import UserError
 from kdstats.plan import Plan, Replicate, make_plan, stream
 from kdstats.protocol import Recipe, read_protocol
 from kdstats.training.architectures import build_model
-from kdstats.training.engine import choose_device, learning_rate, make_optimiser
+from kdstats.training.data import normalise, to_device
+from kdstats.training.engine import choose_device, learning_rate, make_optimiser, set_up
 from kdstats.training.objectives import OBJECTIVES
-from kdstats.training.workers import Job, Progress, default_workers, device_name, train_missing
+from kdstats.training.workers import Job, Progress, choose_engine, default_workers, device_name, train_missing
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Case:
     test: int
     model: str
     recipe: str
+    plain: str = "float32"  # the opponent's precision
     teachers: int = 2
     devices: tuple[str, ...] = ("cpu", "cuda")
 
@@ -69,14 +72,18 @@ class Case:
 
 
 SGD = "optimiser: sgd, learning_rate: 0.1, augmentation: crop-flip, batch_size: 128"
+BF16 = f"{SGD}, precision: bfloat16"
 CASES = (
     Case("digits", "digits", 300, 1497, "cnn",
          "{optimiser: adamw, learning_rate: 0.01, epochs: 20, batch_size: 30, augmentation: crop}"),
-    Case("resnet8", "cifar10", 5000, 1000, "resnet8", f"{{{SGD}, epochs: 1}}", devices=("cpu",)),
-    Case("resnet20", "cifar10", 50000, 10000, "resnet20", f"{{{SGD}, epochs: 2}}", devices=("cuda",)),
-    Case("resnet18", "cifar10", 50000, 10000, "resnet18", f"{{{SGD}, epochs: 1, precision: bfloat16}}",
-         devices=("cuda",)),
+    Case("resnet8 fp32", "cifar10", 5000, 1000, "resnet8", f"{{{SGD}, epochs: 1}}", devices=("cpu",)),
+    Case("resnet8 bf16", "cifar10", 5000, 1000, "resnet8", f"{{{BF16}, epochs: 1}}", "bfloat16", devices=("cpu",)),
+    Case("resnet8 bf16 against fp32", "cifar10", 5000, 1000, "resnet8", f"{{{BF16}, epochs: 1}}", devices=("cpu",)),
+    Case("resnet20", "cifar10", 50000, 10000, "resnet20", f"{{{BF16}, epochs: 2}}", "bfloat16", devices=("cuda",)),
+    Case("resnet18", "cifar10", 50000, 10000, "resnet18", f"{{{BF16}, epochs: 1}}", "bfloat16", devices=("cuda",)),
 )  # fmt: skip
+AS_SHIPPED = "nesterov: true, weight_decay: 0.0005, schedule: one-cycle, epochs: 5"  # protocols/cifar10_small.yaml
+FULL = 6300  # epochs of a full protocol: 10 teachers, 10 arm settings, 2 seeds, 30 epochs
 
 
 # The opponent ----------------------------------------------------------------------------------------------------
@@ -164,14 +171,15 @@ def predictions(model: nn.Module, loader: DataLoader[Any], device: torch.device)
     return np.concatenate([model(views.to(device)).float().cpu().numpy() for views, _, _ in loader])
 
 
-def by_opponent(plan: Plan, dataset: Dataset, device: torch.device) -> float:
+def by_opponent(plan: Plan, precision: str, dataset: Dataset, device: torch.device) -> float:
     """Seconds for all networks of the plan."""
     torch.set_num_threads(default_workers("cpu"))
     start = time.perf_counter()
-    training, test = loaders(dataset, plan.protocol.recipe, device)
+    recipe = plan.protocol.recipe.model_copy(update={"precision": precision})
+    training, test = loaders(dataset, recipe, device)
     teachers: dict[int, nn.Module] = {}
     for replicate in plan.replicates:
-        model = opponents_loop(replicate, plan.protocol.recipe, dataset, training, teachers, device)
+        model = opponents_loop(replicate, recipe, dataset, training, teachers, device)
         predictions(model, test, device)
         if replicate.role == "teacher":
             teachers[replicate.teacher] = model
@@ -181,8 +189,9 @@ def by_opponent(plan: Plan, dataset: Dataset, device: torch.device) -> float:
 def by_kdstats(plan: Plan, dataset: Dataset, load: Callable[[], Dataset], device: torch.device) -> float:
     """Seconds for all networks of the plan, by the workers that `kdstats run` starts."""
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(plan, Path(folder), load, dataset.fingerprint, str(device), default_workers(device.type))
         start = time.perf_counter()
+        job = Job(plan, Path(folder), load, dataset.fingerprint, str(device), default_workers(device.type))
+        job, _ = choose_engine(job, "auto", Path(folder) / "engine.json")
         train_missing(job, lambda progress: None, Progress(len(plan.replicates), plan.protocol.recipe.epochs))
         return time.perf_counter() - start
 
@@ -197,13 +206,17 @@ def measure(case: Case, data_dir: Path | None, device: torch.device, repeats: in
     with tempfile.TemporaryDirectory() as folder:
         plan = make_plan(read_protocol(case.protocol(Path(folder))), dataset.fingerprint)
     epochs = len(plan.replicates) * plan.protocol.recipe.epochs
-    rounds = [(by_opponent(plan, dataset, device), by_kdstats(plan, dataset, load, device)) for _ in range(repeats)]
+    rounds = [
+        (by_opponent(plan, case.plain, dataset, device), by_kdstats(plan, dataset, load, device))
+        for _ in range(repeats)
+    ]
     theirs, ours = (statistics.median(side) for side in zip(*rounds, strict=True))
     ratios = sorted(a / b for a, b in rounds)
     return {
         "case": case.name, "device": device_name(device), "networks": len(plan.replicates),
         "images": case.train, "epochs": epochs, "opponent_s": theirs, "kdstats_s": ours,
         "opponent_epochs_per_hour": 3600 * epochs / theirs, "kdstats_epochs_per_hour": 3600 * epochs / ours,
+        "full_protocol_h": FULL * ours / epochs / 3600,
         "ratio": statistics.median(ratios), "ratio_lowest": ratios[0], "ratio_highest": ratios[-1],
     }  # fmt: skip
 
@@ -214,13 +227,16 @@ def measure(case: Case, data_dir: Path | None, device: torch.device, repeats: in
 def accuracy(data_dir: Path | None, device: torch.device, seeds: int, margin: float = 0.005) -> dict[str, Any]:
     """Test accuracy of ResNet-8 after 5 epochs of 20,000 CIFAR-10 images by both loops, and whether they are equal.
 
-    Two one-sided Welch tests at the margin; seeds are the units.
+    kdstats in bfloat16, as its protocols are, the opponent in float32: all that is gained is held against it. Two
+    one-sided Welch tests at the margin; seeds are the units. ``power``: of finding two equal loops equivalent, were the
+    spread within them the one that was seen.
     """
+    from scipy.stats import t
     from statsmodels.stats.weightstats import ttost_ind
 
     load = partial(load_dataset, "cifar10", data_dir=data_dir, train=20000)
     dataset = load()
-    case = Case("accuracy", "cifar10", 20000, 10000, "resnet8", f"{{{SGD}, epochs: 5}}", teachers=seeds)
+    case = Case("accuracy", "cifar10", 20000, 10000, "resnet8", f"{{{BF16}, {AS_SHIPPED}}}", teachers=seeds)
     with tempfile.TemporaryDirectory() as folder:
         plan = make_plan(read_protocol(case.protocol(Path(folder))), dataset.fingerprint)
         networks = tuple(replicate for replicate in plan.replicates if replicate.role == "teacher")
@@ -233,19 +249,73 @@ def accuracy(data_dir: Path | None, device: torch.device, seeds: int, margin: fl
 
         ours = [_right(store.read_replicate(root, replicate.id).logits, dataset) for replicate in networks]
     torch.set_num_threads(default_workers("cpu"))
-    training, test = loaders(dataset, plan.protocol.recipe, device)
+    recipe = plan.protocol.recipe.model_copy(update={"precision": "float32"})
+    training, test = loaders(dataset, recipe, device)
     theirs = []
     for seed, replicate in enumerate(networks):
         torch.manual_seed(seed)
-        model = opponents_loop(replicate, plan.protocol.recipe, dataset, training, {}, device, seed)
+        model = opponents_loop(replicate, recipe, dataset, training, {}, device, seed)
         theirs.append(_right(predictions(model, test, device), dataset))
         print(f"seed {seed}: kdstats {ours[seed]:.4f}, opponent {theirs[seed]:.4f}", file=sys.stderr)
+    sd = float(np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / 2))
+    reach = margin / (sd * np.sqrt(2 / seeds)) - t.ppf(0.95, 2 * seeds - 2)
     p = ttost_ind(np.array(ours), np.array(theirs), -margin, margin, usevar="unequal")[0]
     return {
         "seeds": seeds, "kdstats": float(np.mean(ours)), "opponent": float(np.mean(theirs)),
         "difference": float(np.mean(ours) - np.mean(theirs)), "sd_kdstats": float(np.std(ours, ddof=1)),
         "sd_opponent": float(np.std(theirs, ddof=1)), "margin": margin, "p_equivalence": float(p),
+        "power": float(max(0.0, 2 * t.cdf(reach, 2 * seeds - 2) - 1)),
     }  # fmt: skip
+
+
+# The card's rate -------------------------------------------------------------------------------------------------
+
+
+def share(device: torch.device, batch: int = 512, size: int = 8192, steps: int = 50) -> dict[str, Any]:
+    """Of the rate at which the card multiplies bfloat16 matrices, the share that a captured step of ResNet-18 reaches.
+
+    Both are measured here; a step's operations are counted by torch, forward and backward, on 32×32 images.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from kdstats.training.data import Batch
+    from kdstats.training.engine import begin
+    from kdstats.training.graphs import Seats
+
+    if device.type != "cuda":
+        raise SystemExit("--share: there is no CUDA card here")
+
+    def seconds(act: Callable[[], object]) -> float:
+        for _ in range(5):
+            act()
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(steps):
+            act()
+        torch.cuda.synchronize()
+        return (time.perf_counter() - start) / steps
+
+    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+    rate = 2 * size**3 / seconds(lambda: a @ b)
+    numbers = np.random.default_rng(0)
+    x = numbers.integers(0, 256, (2 * batch, 32, 32, 3), np.uint8)
+    y = numbers.integers(0, 10, 2 * batch)
+    images = to_device(Dataset("noise", x, y, x, y, 10), device)
+    recipe = Recipe(optimiser="sgd", learning_rate=0.1, batch_size=batch, precision="bfloat16")
+    found: dict[str, Any] = {"device": device_name(device), "matrix_tflops": rate / 1e12}
+    for fast in (False, True):
+        set_up(device, fast)
+        replicate = Replicate("s", "teacher", "resnet18", None, 0)
+        student = begin(replicate, recipe, 0, images, {}.__getitem__, partial(stream, "share"))
+        example = Batch(torch.arange(batch, device=device), normalise(images, images.x_train[:batch]),
+                        images.y_train[:batch])  # fmt: skip
+        with FlopCounterMode(display=False) as counted:
+            torch.nn.functional.cross_entropy(student.model(example.views), example.labels).backward()
+        advance = Seats(device, 1).seat([student], recipe, example)
+        per_step = seconds(lambda: advance([student], 0, 0, 0.1, example))  # noqa: B023 -- called at once
+        name = "fast" if fast else "deterministic"
+        found |= {f"{name}_ms": 1e3 * per_step, f"{name}_share": counted.get_total_flops() / per_step / rate}
+    return found
 
 
 def _right(logits: np.ndarray | None, dataset: Dataset) -> float:
@@ -259,33 +329,40 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=[case.name for case in CASES])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--accuracy", action="store_true")
+    parser.add_argument("--share", action="store_true")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     device = choose_device("auto")
-    if arguments.accuracy:
-        result: Any = accuracy(arguments.data_dir, device, arguments.seeds)
+    if arguments.accuracy or arguments.share:
+        result: Any = share(device) if arguments.share else accuracy(arguments.data_dir, device, arguments.seeds)
         print("\n".join(f"{key:14} {value:.4g}" for key, value in result.items()))
     else:
         result = list(speeds(arguments, device))
+        if device.type == "cpu":
+            print("cases of CUDA cards are left out: there is none here")
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def speeds(arguments: argparse.Namespace, device: torch.device) -> Iterator[dict[str, Any]]:
-    print(f"{'case':10}{'networks':>9}{'images':>8}{'opponent':>11}{'kdstats':>11}  epochs/h{'':>13}ratio")
+    print(
+        f"{'case':26}{'networks':>9}{'images':>8}{'opponent':>11}{'kdstats':>11}{'epochs/h':>20}{'ratio':>10}"
+        f"{'':12}{FULL:,} such epochs"
+    )
     for case in CASES:
         if device.type not in case.devices or (arguments.cases and case.name not in arguments.cases):
             continue
         try:
             row = measure(case, arguments.data_dir, device, arguments.repeats)
         except UserError as error:
-            print(f"{case.name:10} left out: {error}")
+            print(f"{case.name:26} left out: {error}")
             continue
         print(
-            f"{row['case']:10}{row['networks']:9}{row['images']:8}{row['opponent_s']:10.1f}s{row['kdstats_s']:10.1f}s"
-            f"{row['opponent_epochs_per_hour']:11,.0f} → {row['kdstats_epochs_per_hour']:,.0f}"
-            f"{row['ratio']:9.1f}× ({row['ratio_lowest']:.1f}–{row['ratio_highest']:.1f})",
+            f"{row['case']:26}{row['networks']:9}{row['images']:8}{row['opponent_s']:10.1f}s{row['kdstats_s']:10.1f}s"
+            f"{row['opponent_epochs_per_hour']:10,.0f} → {row['kdstats_epochs_per_hour']:7,.0f}"
+            f"{row['ratio']:9.1f}× ({row['ratio_lowest']:.1f}–{row['ratio_highest']:.1f})"
+            f"{row['full_protocol_h']:9.1f} h",
             flush=True,
         )
         yield row

@@ -30,6 +30,7 @@ app = typer.Typer(
 
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Engine = Literal["auto", "eager"]
 Direction = Literal["greater", "less", "two-sided", "not-less", "not-greater", "equivalent"]
 Method = Literal["sign-flip", "wilcoxon", "paired-t", "mann-whitney"]
 Teachers = Literal["recipe", "these", "each"]
@@ -42,6 +43,8 @@ DataDir = Annotated[Path | None, typer.Option(metavar="DIR", help="Where dataset
 StoreDir = Annotated[Path | None, typer.Option("--store", metavar="DIR", help="Replicates that several runs share.")]
 DeviceName = Annotated[Device, typer.Option(help="Where to train.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Training processes; default one a core on the CPU.")]
+EngineName = Annotated[Engine, typer.Option(help="How steps are made: auto measures captured ones on CUDA.")]
+Fast = Annotated[bool, typer.Option("--fast", help="On CUDA: quicker kernels, which are not deterministic; recorded.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 AllowMixed = Annotated[bool, typer.Option("--allow-mixed", help="Compare replicates of different devices; marked.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
@@ -113,6 +116,8 @@ def run(
     store: StoreDir = None,
     device: DeviceName = "auto",
     workers: Workers = None,
+    engine: EngineName = "auto",
+    fast: Fast = False,
     allow_mixed: AllowMixed = False,
     quiet: Quiet = False,
 ) -> None:
@@ -121,7 +126,7 @@ def run(
 
     options = _options(
         run_dir=run_dir, report_dir=report_dir, data_dir=data_dir, store=store, device=device, workers=workers,
-        allow_mixed=allow_mixed,
+        engine=engine, fast=fast, allow_mixed=allow_mixed,
     )  # fmt: skip
     with progress(quiet) as show:
         page = run_protocol(protocol, options, say(quiet), show)
@@ -144,6 +149,7 @@ def plan(protocol: ProtocolFile, run_dir: RunDir = None, data_dir: DataDir = Non
     steps = len(made.replicates) * p.recipe.epochs * (len(dataset.y_train) // p.recipe.batch_size)
     print(f"protocol {p.name}, hash {made.hash[:12]}")
     print(f"dataset {p.dataset.name}: {len(dataset.y_train)} training, {len(dataset.y_test)} {p.dataset.split} images")
+    print(dataset.note) if dataset.note else None
     print(
         f"{len(made.replicates)} replicates: {teachers} teachers ({p.teacher.model}),"
         f" {students} students ({p.student.model})"
@@ -171,13 +177,15 @@ def train(
     store: StoreDir = None,
     device: DeviceName = "auto",
     workers: Workers = None,
+    engine: EngineName = "auto",
+    fast: Fast = False,
     quiet: Quiet = False,
 ) -> None:
     """Train what is missing. Needs torch and numpy and no statistics package."""
     from kdstats.pipeline import train as train_protocol
 
     options = _options(
-        run_dir=run_dir, data_dir=data_dir, store=store, device=device, workers=workers
+        run_dir=run_dir, data_dir=data_dir, store=store, device=device, workers=workers, engine=engine, fast=fast
     )  # fmt: skip
     with progress(quiet) as show:
         folder, made = train_protocol(protocol, options, say(quiet), show)
@@ -460,22 +468,21 @@ def _bar() -> Iterator[Callable[["Progress"], None]]:
 
 
 def _lines() -> Callable[["Progress"], None]:
-    """A line every tenth of the replicates or half a minute; the time left is told from the first replicate on."""
+    """A line every tenth of the replicates or half a minute; the time left is told from what was trained so far."""
     start = time.monotonic()
-    first: tuple[int, float] | None = None
+    first: float | None = None
     shown, shown_at = 0, start
 
     def show(state: "Progress") -> None:
         nonlocal first, shown, shown_at
         now, done = time.monotonic(), len(state.done)
-        first = first or ((done, now) if done else None)
+        first = state.completed if first is None else first
         tenth = done > shown and (done - shown >= state.total / 10 or done == state.total)
         if not tenth and now - shown_at < 30:
             return
         shown, shown_at = done, now
-        fresh = done - first[0] if first else 0
-        left = f", about {(now - first[1]) / fresh * (state.total - done):.0f} s left" if first and fresh > 0 else ""
-        left = left if done < state.total else ""
+        fresh, ahead = state.completed - first, state.total - state.completed
+        left = f", about {(now - start) / fresh * ahead:.0f} s left" if fresh > 0 and ahead > 0 else ""
         print(f"{done} of {state.total} replicates after {now - start:.0f} s{left}", flush=True)
 
     return show

@@ -30,6 +30,7 @@ class Dataset:
     y_train, y_test : (n,) int64, labels 0 to classes - 1
     classes : int
     fingerprint : str, sha256 over the four arrays, their names, shapes and dtypes
+    note : str, what its users should know: that files of a known name hold another number of images than published
     """
 
     name: str
@@ -39,6 +40,7 @@ class Dataset:
     y_test: NDArray[np.int64]
     classes: int
     fingerprint: str = ""
+    note: str = ""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -166,7 +168,8 @@ def _npz(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
         raise UserError(f"{path}: there is no such file; dataset npz needs a file with the arrays {', '.join(ARRAYS)}")
     if not zipfile.is_zipfile(path):
         raise UserError(
-            f"{path}: is no .npz file; make one with numpy.savez(file, {', '.join(f'{k}=…' for k in ARRAYS)})"
+            f"{path}: is no .npz file, or only the first part of one: copy it again, or make one with"
+            f" numpy.savez(file, {', '.join(f'{k}=…' for k in ARRAYS)})"
         )
     try:
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
@@ -362,6 +365,11 @@ READERS = {
 }
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "mnist": 10, "fashion-mnist": 10, "svhn": 10}
+# training and test images as published
+SIZES = {
+    "cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000), "mnist": (60_000, 10_000),
+    "fashion-mnist": (60_000, 10_000), "svhn": (73_257, 26_032),
+}  # fmt: skip
 
 
 # Checks ----------------------------------------------------------------------------------------------------------
@@ -388,7 +396,12 @@ def _checked(name: str, source: str, arrays: dict[str, NDArray[Any]]) -> Dataset
                 f"{source}: y_{part} row {row}: label {labels[part][row]} is outside the classes"
                 f" 0 to {max(classes - 1, 1)} ({len(outside)} such labels)"
             )
-    return Dataset(name, images["train"], labels["train"], images["test"], labels["test"], classes)
+    found = (len(images["train"]), len(images["test"]))
+    note = ""
+    if found != SIZES.get(name, found):
+        note = f"{source}: holds {found[0]} training and {found[1]} test images; {name} has {SIZES[name][0]} and"
+        note += f" {SIZES[name][1]}: is it all there?"
+    return Dataset(name, images["train"], labels["train"], images["test"], labels["test"], classes, note=note)
 
 
 def _images(source: str, key: str, array: NDArray[Any]) -> NDArray[Any]:

@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from kdstats import catalog, store
 from kdstats.catalog import ARMS, ASYMMETRY, METRICS
 from kdstats.datasets import Dataset, load_dataset
 from kdstats.errors import UserError
-from kdstats.plan import Plan, clusters, make_plan, refuse_unattainable, sizes, swaps_teachers
+from kdstats.plan import Plan, Replicate, clusters, make_plan, refuse_unattainable, sizes, swaps_teachers
 from kdstats.protocol import (
     NEEDED,
     Point,
@@ -46,7 +46,7 @@ Show = Callable[["Progress"], None]
 
 @dataclass(frozen=True)
 class Options:
-    """Where things are and how they run; nothing here changes a number.
+    """Where things are and how they run; nothing here changes what is trained.
 
     Attributes
     ----------
@@ -55,6 +55,8 @@ class Options:
     store : a folder of replicates that runs share
     device : auto, cpu, cuda or mps
     workers : processes that train; default one a core on the CPU, one on an accelerator
+    engine : auto, which measures captured steps on CUDA, or eager
+    fast : on CUDA kernels that are quicker than deterministic ones: other last digits, recorded with every replicate
     allow_mixed : compare replicates that were made on different devices or versions, and mark the report
     """
 
@@ -64,6 +66,8 @@ class Options:
     store: Path | None = None
     device: str = "auto"
     workers: int | None = None
+    engine: str = "auto"
+    fast: bool = False
     allow_mixed: bool = False
 
 
@@ -133,6 +137,7 @@ def train(file: Path, options: Options, say: Say, show: Show) -> tuple[Path, Pla
 
         choose_device(options.device)
     plan, dataset, load = plan_protocol(file, options)
+    say(dataset.note) if dataset.note else None
     run = run_folder(plan.protocol.name, options)
     root = run / "replicates"
     with store.disk_errors(run):
@@ -201,7 +206,7 @@ def _train_plan(
         store.link_replicates(home, root, (r.id for r in plan.replicates)) if home != root else None
     missing = [replicate for replicate in plan.replicates if not store.complete(home, replicate.id)]
     if missing:
-        _train_missing(plan, home, load, fingerprint, options, len(missing), say, show)
+        _train_missing(plan, missing, root.parent, home, load, fingerprint, options, say, show)
     if home != root:
         with store.disk_errors(root.parent):
             store.link_replicates(home, root, (r.id for r in plan.replicates))
@@ -209,27 +214,34 @@ def _train_plan(
 
 def _train_missing(
     plan: Plan,
-    root: Path,
+    missing: Sequence[Replicate],
+    run: Path,
+    home: Path,
     load: Callable[[], Dataset],
     fingerprint: str,
     options: Options,
-    missing: int,
     say: Say,
     show: Show,
 ) -> None:
     from kdstats.training.engine import check_precision, choose_device
-    from kdstats.training.workers import Job, Progress, default_workers, device_name, train_missing
+    from kdstats.training.workers import Job, Progress, choose_engine, default_workers, device_name, train_missing
 
     device = choose_device(options.device)
     if slow := check_precision(plan.protocol.recipe.precision, device):
         say(slow)
-    workers = min(options.workers or default_workers(device.type), missing)
+    if options.fast and device.type != "cuda":
+        say(f"--fast changes nothing on {device.type}")
+    workers = min(options.workers or default_workers(device.type), len(missing))
     say(
-        f"training {missing} of {len(plan.replicates)} replicates on {device_name(device)} with"
+        f"training {len(missing)} of {len(plan.replicates)} replicates on {device_name(device, options.fast)} with"
         f" {workers} worker{'s' if workers > 1 else ''}"
     )
-    progress = Progress(len(plan.replicates), plan.protocol.recipe.epochs)
-    train_missing(Job(plan, root, load, fingerprint, str(device), workers), show, progress)
+    job = Job(plan, home, load, fingerprint, str(device), workers, fast=options.fast)
+    job, why = choose_engine(job, options.engine, run / "engine.json")
+    if device.type == "cuda":
+        say(f"engine: {job.engine}, {job.side_by_side} replicates at a time ({why})")
+    there = {replicate.id for replicate in plan.replicates} - {replicate.id for replicate in missing}
+    train_missing(job, show, Progress(len(plan.replicates), plan.protocol.recipe.epochs, there))
 
 
 def remove_damaged(plan: Plan, root: Path, say: Say) -> None:
@@ -261,7 +273,7 @@ def environment(options: Options) -> dict[str, Any]:
         "versions": {"kdstats": kdstats.__version__, "python": platform.python_version(), **versions},
         "platform": f"{platform.system()} {platform.machine()}",
         "device_asked_for": options.device,
-        "deterministic": True,
+        "deterministic": not options.fast,
         "git_commit": _git_commit(),
     }
 

@@ -134,6 +134,7 @@ def test_a_folder_that_is_not_there(tmp_path, monkeypatch):
 def test_named_dataset_from_npz_in_the_data_folder(tmp_path):
     write(tmp_path / "cifar10.npz", **arrays(shape=(32, 32, 3)))
     dataset = load_dataset("cifar10", data_dir=tmp_path, train=8)
+    assert "test images; cifar10 has 50000 and 10000: is it all there?" in dataset.note
     assert dataset.classes == 10 and len(dataset.y_train) == 8
 
 

@@ -1,5 +1,7 @@
 """Replicates, seeds and attainable p-values: worked by hand from methods section 4."""
 
+from pathlib import Path
+
 import pytest
 from statsmodels.stats.multitest import multipletests
 
@@ -18,7 +20,9 @@ from kdstats.plan import (
     smallest_adjusted,
     smallest_p,
 )  # fmt: skip
-from kdstats.protocol import Protocol
+from kdstats.protocol import Protocol, read_protocol
+
+SHIPPED = (Path(__file__).parent.parent / "protocols").glob("*.yaml")
 
 TEXT = """
 name: p
@@ -41,6 +45,15 @@ def protocol(
     file = tmp_path / "p.yaml"
     file.write_text(TEXT.format(**{k: v for k, v in locals().items() if k not in ("tmp_path", "file")}))
     return validated(Protocol, read_document(file))
+
+
+@pytest.mark.parametrize(
+    "file", sorted(p for p in SHIPPED if not p.stem.startswith("audit")), ids=lambda file: file.stem
+)
+def test_shipped_protocols_are_called_as_their_file_and_can_reach_their_level(file):
+    protocol = read_protocol(file)
+    assert f"kdstats run protocols/{file.name}" in file.read_text()
+    refuse_unattainable(make_plan(protocol, "any"))
 
 
 def test_teachers_come_first_and_every_student_knows_its_own(tmp_path):

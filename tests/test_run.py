@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from tests.conftest import SMALL, descendants, end_soon, interrupt, kdstats, predictions, start
 
@@ -221,12 +222,40 @@ def test_files_that_are_not_there(tmp_path):
 
 
 def test_cuda_where_there_is_none(small):
-    import torch
-
     if torch.cuda.is_available():
         pytest.skip("there is one")
     refused = kdstats("run", small, "--device", "cuda", cwd=small.parent)
     assert refused.returncode == 2 and "--device cuda" in refused.stderr and "available: cpu" in refused.stderr
+
+
+def test_the_engine_is_written_down_before_the_first_replicate_and_kept(finished, small):
+    kept = finished[0] / "runs" / "small" / "engine.json"
+    said = json.loads(kept.read_text())
+    assert said["engine"] == "eager" and said["device"].startswith("cpu") and "CUDA only" in said["why"]
+    run = small.parent / "runs" / "small"
+    run.mkdir(parents=True)
+    (run / "engine.json").write_text(json.dumps(said | {"why": "as in the run before"}))
+    assert kdstats("train", small, "--device", "cpu", cwd=small.parent).returncode == 0
+    assert json.loads((run / "engine.json").read_text())["why"] == "as in the run before"
+    (run / "engine.json").write_text("{")
+    shutil.rmtree(next((run / "replicates").glob("[0-9a-f]*")))
+    refused = kdstats("train", small, "--device", "cpu", cwd=small.parent)
+    assert refused.returncode == 2 and "engine.json: cannot be read" in refused.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_deterministic_and_fast_kernels_give_the_same_conclusions(small):
+    tables = []
+    for mode in ([], ["--fast"], ["--engine", "eager"]):
+        where = ["--run-dir", f"run{len(tables)}", "--report-dir", f"report{len(tables)}"]
+        done = kdstats("run", small, "--device", "cuda", *mode, *where, cwd=small.parent)
+        assert done.returncode == 0, done.stderr
+        tables.append(pd.read_csv(small.parent / where[1] / "verdicts.csv"))
+        metas = [json.loads(f.read_text()) for f in (small.parent / where[1] / "replicates").glob("*/meta.json")]
+        assert {"fast kernels" in meta["device"] for meta in metas} == {mode == ["--fast"]}
+    for other in tables[1:]:
+        assert list(other["verdict"]) == list(tables[0]["verdict"])
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that cannot be written")

@@ -41,6 +41,22 @@ class Images:
         return height, width, channels
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What a step sees.
+
+    Attributes
+    ----------
+    index : (b,) int64, the images' numbers in the training set
+    views : (b, channels, height, width) float32, augmented and normalised
+    labels : (b,) int64; with label smoothing, mixup or cutmix probabilities, (b, C) float32
+    """
+
+    index: Tensor
+    views: Tensor
+    labels: Tensor
+
+
 def to_device(dataset: Dataset, device: torch.device) -> Images:
     """The dataset's arrays as tensors, with the training images' mean and standard deviation by channel."""
     flat = dataset.x_train.reshape(-1, dataset.shape[2])
@@ -83,59 +99,71 @@ def epoch_order(seed: SeedSequence, epoch: int, n: int, batch_size: int) -> np.n
     return order[: n // batch_size * batch_size].reshape(-1, batch_size)
 
 
-def augmented(x: Tensor, name: str, seed: SeedSequence, epoch: int, index: Tensor, n: int) -> Tensor:
-    """The views of images ``index`` in one epoch.
+@dataclass(frozen=True)
+class Draws:
+    """How each training image is seen in one epoch.
 
-    Parameters
+    Attributes
     ----------
-    x : (b, height, width, channels), the images
-    name : "none", "crop" or "crop-flip"
-    index : (b,) int64, their numbers in the training set: draws belong to (stream, epoch, image), not to the batch,
-        so every arm of a seed sees the same view.
-    n : size of the training set
+    shift : (n, 2) int64, rows and columns by which the window moves, from 0 to twice the padding
+    flip : (n,) bool, whether it is mirrored
+    pad : pixels of zeros around
+    """
 
-    Returns
-    -------
-    (b, height, width, channels): padded with zeros by an eighth of the height (4 of 32), cropped, mirrored.
+    shift: Tensor
+    flip: Tensor
+    pad: int
+
+
+def augmentation(
+    name: str, seed: SeedSequence, epoch: int, n: int, shape: tuple[int, int, int], device: torch.device
+) -> Draws | None:
+    """What is drawn for the n images of one epoch: crops out of a padding of an eighth of the height, 4 of 32.
+
+    Draws belong to (stream, epoch, image), not to the batch, so every arm of a seed sees the same view. ``name``:
+    "crop", "crop-flip", or "none", which draws nothing.
     """
     if name == "none":
-        return x
+        return None
     draws = generator(seed, epoch)
+    pad = max(1, shape[0] // 8)
+    shift = torch.from_numpy(draws.integers(0, 2 * pad + 1, (n, 2)))
+    flip = torch.from_numpy(draws.integers(0, 2, n)) == 1
+    return Draws(shift.to(device), (flip if name == "crop-flip" else torch.zeros_like(flip)).to(device), pad)
+
+
+def augmented(x: Tensor, index: Tensor, draws: Draws) -> Tensor:
+    """Images (b, height, width, channels) of numbers ``index`` (b,): padded with zeros, cropped, mirrored."""
     height, width = x.shape[1:3]
-    pad = max(1, height // 8)
-    shift = torch.from_numpy(draws.integers(0, 2 * pad + 1, (n, 2))).to(x.device)[index]
-    flip = torch.from_numpy(draws.integers(0, 2, n)).to(x.device)[index]
+    shift, flip = draws.shift[index], draws.flip[index]
     rows = torch.arange(height, device=x.device) + shift[:, :1]
     columns = torch.arange(width, device=x.device)
-    columns = (
-        torch.where(flip[:, None] == 1, columns.flip(0), columns) if name == "crop-flip" else columns.expand(len(x), -1)
-    )
-    columns = columns + shift[:, 1:]
-    padded = torch.nn.functional.pad(x, (0, 0, pad, pad, pad, pad))
+    columns = torch.where(flip[:, None], columns.flip(0), columns) + shift[:, 1:]
+    padded = F.pad(x, (0, 0, draws.pad, draws.pad, draws.pad, draws.pad))
     return padded[torch.arange(len(x), device=x.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 def batches(
     images: Images, order: np.ndarray, recipe: Recipe, named: Callable[[str], SeedSequence], epoch: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The batches of one epoch: index (b,), views (b, channels, height, width) float32, labels.
+) -> Iterator[Batch]:
+    """The batches of one epoch. ``named`` gives the streams "augmentation" and "mixing" of the students' seed.
 
-    Labels are classes, (b,) int64; with label smoothing, mixup or cutmix probabilities, (b, C) float32. ``named`` gives
-    the streams "augmentation" and "mixing" of the students' seed.
+    All that is drawn goes to the device at once: within the epoch it need not wait for the host.
     """
-    n = len(images.y_train)
+    n, device = len(images.y_train), images.y_train.device
     size = max(1, CHUNK // order.shape[1])
     mixings = _mixings(recipe, generator(named("mixing"), epoch), len(order), images.shape)
-    for start in range(0, len(order), size):
-        index = torch.from_numpy(order[start : start + size]).to(images.y_train.device)
+    draws = augmentation(recipe.augmentation, named("augmentation"), epoch, n, images.shape, device)
+    for index in torch.from_numpy(order).to(device).split(size):
         flat = index.reshape(-1)
-        chosen = augmented(images.x_train[flat], recipe.augmentation, named("augmentation"), epoch, flat, n)
-        views, labels = normalise(images, chosen), images.y_train[flat]
+        chosen = images.x_train[flat]
+        views = normalise(images, augmented(chosen, flat, draws) if draws else chosen)
+        labels = images.y_train[flat]
         if recipe.label_smoothing or recipe.mixes:
             smoothing = recipe.label_smoothing or 0.0
             labels = F.one_hot(labels, images.classes).float() * (1 - smoothing) + smoothing / images.classes
-        for part in zip(index, views.split(index.shape[1]), labels.split(index.shape[1]), strict=True):
-            yield mixed(*part, next(mixings)) if recipe.mixes else part
+        for part in map(Batch, index, views.split(index.shape[1]), labels.split(index.shape[1])):
+            yield mixed(part, next(mixings)) if recipe.mixes else part
 
 
 @dataclass(frozen=True)
@@ -167,16 +195,16 @@ def _mixings(recipe: Recipe, draws: Generator, steps: int, shape: tuple[int, int
         yield Mixing(1 - inside / (height * width), (rows, columns))
 
 
-def mixed(index: Tensor, views: Tensor, labels: Tensor, mixing: Mixing) -> tuple[Tensor, Tensor, Tensor]:
+def mixed(batch: Batch, mixing: Mixing) -> Batch:
     """A batch and its reverse, mixed: x = λ x_i + (1 - λ) x_j, y likewise; or a box of x_i replaced by x_j's.
 
     Zhang et al. 2018, equation 1 (mixup); Yun et al. 2019, equations 1 and 2 (cutmix, λ the share of pixels that stay).
     """
-    other = views.flip(0)
+    views, other = batch.views, batch.views.flip(0)
     if mixing.box is None:
         views = torch.lerp(other, views, mixing.share)
     else:
         rows, columns = mixing.box
         views = views.clone()
         views[:, :, rows, columns] = other[:, :, rows, columns]
-    return index, views, torch.lerp(labels.flip(0), labels, mixing.share)
+    return Batch(batch.index, views, torch.lerp(batch.labels.flip(0), batch.labels, mixing.share))

@@ -3,9 +3,8 @@
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from kdstats.errors import UserError
 from kdstats.plan import Replicate, stream
 from kdstats.protocol import Recipe
 from kdstats.training.architectures import build_model, draws
-from kdstats.training.data import Images, batches, epoch_order, torch_seed
+from kdstats.training.data import Batch, Images, batches, epoch_order, torch_seed
 from kdstats.training.objectives import OBJECTIVES
 from kdstats.training.targets import TARGETS, Lesson, Target, Teacher, logits_of
 
@@ -70,12 +69,17 @@ def check_precision(name: str, device: torch.device) -> str:
     return ""
 
 
-def be_deterministic(device: torch.device) -> None:
-    """One thread on the CPU, deterministic kernels everywhere: the same protocol gives the same bits on the CPU."""
-    torch.use_deterministic_algorithms(True)
+def set_up(device: torch.device, fast: bool = False) -> None:
+    """One thread on the CPU; deterministic kernels, float32 products in full: the same protocol, the same bits.
+
+    ``fast``, on CUDA: cuDNN times its kernels and takes the quickest, float32 products are TF32's.
+    """
+    fast = fast and device.type == "cuda"
+    torch.use_deterministic_algorithms(not fast)
     # else an eighth of a step fills memory that is overwritten anyway
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.benchmark = fast
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = fast
     if device.type == "cpu":
         torch.set_num_threads(1)
 
@@ -108,17 +112,26 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     return recipe.learning_rate * 0.1**passed
 
 
-def make_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """The recipe's optimiser over all parameters, fused where torch has it."""
-    parameters = list(model.parameters())
-    decay = recipe.weight_decay
+def make_optimiser(recipe: Recipe, model: nn.Module, rate: Tensor | None = None) -> torch.optim.Optimizer:
+    """The recipe's optimiser over all parameters, fused where torch has it.
+
+    ``rate``: a tensor from which each step reads its learning rate, as a captured step must.
+    """
+    parameters, decay = list(model.parameters()), recipe.weight_decay
+    lr = recipe.learning_rate if rate is None else rate
+    captured = rate is not None and rate.is_cuda
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(
-            parameters, recipe.learning_rate, recipe.momentum, weight_decay=decay, nesterov=recipe.nesterov, fused=True
-        )
+            parameters, lr, recipe.momentum, weight_decay=decay, nesterov=recipe.nesterov, fused=True
+        )  # fmt: skip
     if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=decay, fused=True)
-    return torch.optim.Adamax(parameters, recipe.learning_rate, weight_decay=decay, foreach=True)
+        return torch.optim.AdamW(parameters, lr, weight_decay=decay, fused=True, capturable=captured)
+    return torch.optim.Adamax(parameters, lr, weight_decay=decay, foreach=True, capturable=captured)
+
+
+def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """The arithmetic of a recipe's forward passes."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
 
 
 @dataclass
@@ -127,19 +140,23 @@ class Student:
 
     Attributes
     ----------
+    name : the architecture's
     averaged : the moving average of its weights, which is what is evaluated, where the recipe asks for one
-    goal, loss : the arm's target and objective
+    goal : the arm's target
+    objective, weights : its loss, and alpha, temperature and the like
     draws : stream of the numbers that its steps draw, where there may be such, as for dropout
     losses : mean training loss of each epoch that is done
     failed_at : the first step, from 1, whose loss was not finite
     """
 
     id: str
+    name: str
     model: nn.Module
     averaged: AveragedModel | None
     optimiser: torch.optim.Optimizer
     goal: Target | None
-    loss: Callable[[Tensor, Tensor | None, Tensor], Tensor]
+    objective: Callable[..., Tensor]
+    weights: dict[str, Any]
     draws: np.random.SeedSequence | None = None
     losses: list[float] = field(default_factory=list)
     failed_at: int | None = None
@@ -147,6 +164,48 @@ class Student:
     @property
     def network(self) -> nn.Module:
         return self.model if self.averaged is None else self.averaged.module
+
+
+# One step of each student: (students, epoch, step, learning rate, batch) -> their losses, which stay on the device.
+Advance = Callable[[Sequence[Student], int, int, float, Batch], list[Tensor]]
+
+
+def eagerly(students: Sequence[Student], recipe: Recipe, batch: Batch) -> Advance:
+    """Steps that are launched operation by operation; nothing is prepared."""
+
+    def advance(students: Sequence[Student], epoch: int, step: int, rate: float, batch: Batch) -> list[Tensor]:
+        losses = []
+        for student in students:
+            with autocast(recipe, batch.views.device):
+                goal = student.goal(epoch, batch.index, batch.views) if student.goal else None
+                logits = _forward(student, batch.views, step)
+            loss = student.objective(logits.float(), goal, batch.labels, **student.weights)
+            for group in student.optimiser.param_groups:
+                group["lr"] = rate
+            update(student.model, student.optimiser, loss, recipe)
+            if student.averaged is not None:
+                student.averaged.update_parameters(student.model)
+            losses.append(loss.detach())
+        return losses
+
+    return advance
+
+
+def _forward(student: Student, views: Tensor, step: int) -> Tensor:
+    if student.draws is None:
+        return student.model(views)
+    with torch.random.fork_rng([views.device] if views.is_cuda else []):
+        torch.manual_seed(torch_seed(np.random.SeedSequence(student.draws.entropy, spawn_key=(step,))))
+        return student.model(views)
+
+
+def update(model: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor, recipe: Recipe) -> None:
+    """Move the weights by the loss's gradient, clipped where the recipe says so."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    if recipe.clip_norm:
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+    optimiser.step()
 
 
 def train_replicates(
@@ -157,6 +216,7 @@ def train_replicates(
     teacher: Callable[[str], Teacher],
     after_epoch: Callable[[Sequence[Student]], None] = lambda students: None,
     states: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    stepping: Callable[[Sequence[Student], Recipe, Batch], Advance] = eagerly,
 ) -> list[Trained]:
     """Train replicates of one teacher and seed side by side for all their epochs, and predict the evaluation set.
 
@@ -172,6 +232,7 @@ def train_replicates(
     teacher : from a teacher's ID to it, on the device
     after_epoch : called with the networks still in training, each epoch
     states : by ID, ``state_of`` a network after some epochs, from which it goes on
+    stepping : ``eagerly``, or ``kdstats.training.graphs.Seats.seat``; called with a batch like those to come
 
     Notes
     -----
@@ -184,6 +245,11 @@ def train_replicates(
         return stream(seed, role, *number, purpose)
 
     students = [begin(replicate, recipe, seed, images, teacher, named) for replicate in replicates]
+
+    def order_of(epoch: int) -> np.ndarray:
+        return epoch_order(named("order"), epoch, len(images.y_train), recipe.batch_size)
+
+    advance = stepping(students, recipe, next(batches(images, order_of(0)[:1], recipe, named, 0)))
     for student in students:
         if states and student.id in states:
             restore(student, states[student.id])
@@ -191,8 +257,8 @@ def train_replicates(
         now = [student for student in students if len(student.losses) == epoch and student.failed_at is None]
         if not now:
             continue
-        order = epoch_order(named("order"), epoch, len(images.y_train), recipe.batch_size)
-        values = _epoch(now, recipe, epoch, len(order), batches(images, order, recipe, named, epoch))
+        order = order_of(epoch)
+        values = _epoch(now, recipe, epoch, len(order), batches(images, order, recipe, named, epoch), advance)
         for student, losses in zip(now, values, strict=True):
             finite = np.isfinite(losses)
             if finite.all():
@@ -229,54 +295,22 @@ def begin(
         goal = TARGETS[arm.target](lesson)
     objective = OBJECTIVES[arm.objective if arm else "ce"]
     weights = {key: value for key, value in parameters.items() if key in inspect.signature(objective).parameters}
-    loss = partial(objective, **weights)
     dropout = named("dropout") if draws(replicate.model) else None
-    return Student(replicate.id, model, averaged, make_optimiser(recipe, model), goal, loss, dropout)
+    optimiser = make_optimiser(recipe, model)
+    return Student(replicate.id, replicate.model, model, averaged, optimiser, goal, objective, weights, dropout)
 
 
 def _epoch(
-    students: Sequence[Student],
-    recipe: Recipe,
-    epoch: int,
-    steps: int,
-    parts: Iterable[tuple[Tensor, Tensor, Tensor]],
+    students: Sequence[Student], recipe: Recipe, epoch: int, steps: int, parts: Iterable[Batch], advance: Advance
 ) -> NDArray[np.float64]:
     """One epoch of every network; the losses, (networks, steps)."""
-    precision = torch.bfloat16 if recipe.precision == "bfloat16" else None
     for student in students:
         student.model.train()
     losses: list[Tensor] = []
-    for step, (index, views, labels) in enumerate(parts, epoch * steps):
-        rate = learning_rate(recipe, step, steps)
-        for student in students:
-            with torch.autocast(views.device.type, precision) if precision else nullcontext():
-                goal = student.goal(epoch, index, views) if student.goal else None
-                logits = _forward(student, views, step)
-            loss = student.loss(logits.float(), goal, labels)
-            _step(student, loss, rate, recipe)
-            losses.append(loss.detach())
+    for step, batch in enumerate(parts, epoch * steps):
+        losses += advance(students, epoch, step, learning_rate(recipe, step, steps), batch)
     values = torch.stack(losses).double().cpu().numpy()  # the one synchronisation of the epoch
     return values.reshape(steps, len(students)).T
-
-
-def _forward(student: Student, views: Tensor, step: int) -> Tensor:
-    if student.draws is None:
-        return student.model(views)
-    with torch.random.fork_rng([views.device] if views.is_cuda else []):
-        torch.manual_seed(torch_seed(np.random.SeedSequence(student.draws.entropy, spawn_key=(step,))))
-        return student.model(views)
-
-
-def _step(student: Student, loss: Tensor, rate: float, recipe: Recipe) -> None:
-    for group in student.optimiser.param_groups:
-        group["lr"] = rate
-    student.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    if recipe.clip_norm:
-        nn.utils.clip_grad_norm_(student.model.parameters(), recipe.clip_norm)
-    student.optimiser.step()
-    if student.averaged is not None:
-        student.averaged.update_parameters(student.model)
 
 
 def _finished(student: Student, recipe: Recipe, images: Images) -> Trained:
@@ -301,7 +335,7 @@ def state_of(student: Student) -> dict[str, np.ndarray]:
 
 
 def restore(student: Student, state: Mapping[str, np.ndarray]) -> None:
-    """Put a network back to where ``state_of`` was taken."""
+    """Put a network back to where ``state_of`` was taken; tensors that a captured step reads stay where they are."""
 
     def under(prefix: str) -> dict[str, Tensor]:
         return {key.removeprefix(prefix): torch.tensor(v) for key, v in state.items() if key.startswith(prefix)}
@@ -309,9 +343,13 @@ def restore(student: Student, state: Mapping[str, np.ndarray]) -> None:
     student.model.load_state_dict(under("model."))
     if student.averaged is not None:
         student.averaged.load_state_dict(under("averaged."))
+    (group,) = student.optimiser.param_groups
+    counted_there = group.get("fused") or group.get("capturable")  # where such optimisers keep the number of steps
     for i, parameter in enumerate(student.model.parameters()):
-        student.optimiser.state[parameter] = {  # in the parameter's own layout, which the fused step takes for granted
-            key: torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
-            for key, value in under(f"optimiser.{i}.").items()
-        }
+        now = student.optimiser.state[parameter]
+        for key, value in under(f"optimiser.{i}.").items():
+            if key not in now:  # in the parameter's own layout, which the fused step takes for granted
+                scalar = torch.empty_like(value, device=parameter.device if counted_there else "cpu")
+                now[key] = torch.empty_like(parameter) if value.shape == parameter.shape else scalar
+            now[key].copy_(value)
     student.losses = state["losses"].tolist()

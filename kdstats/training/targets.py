@@ -29,10 +29,12 @@ class Teacher:
     ----------
     model : in evaluation mode
     table : (n_train, C) float32, its logits on the plain training images
+    forward : how a batch is asked; the model itself, or its captured pass
     """
 
-    def __init__(self, model: nn.Module, images: Images) -> None:
+    def __init__(self, model: nn.Module, images: Images, forward: Callable[[Tensor], Tensor] | None = None) -> None:
         self.model, self.images = model.eval(), images
+        self.forward = forward or model
         self._asked: Tensor | None = None
         self._said: Tensor | None = None
 
@@ -44,7 +46,7 @@ class Teacher:
     def __call__(self, views: Tensor) -> Tensor:
         """Logits (b, C) of a batch's views; the same tensor again is not computed again."""
         if views is not self._asked or self._said is None:
-            self._asked, self._said = views, self.model(views).float()
+            self._asked, self._said = views, self.forward(views).float()
         return self._said
 
 

@@ -10,8 +10,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,12 @@ TOGETHER = 16  # replicates that a worker trains side by side
 class Job:
     """What a worker is told: the plan, where replicates go, where the data come from, the device.
 
-    ``keep_every``: seconds after which networks in training are kept, so that a run that is killed goes on from there.
+    Attributes
+    ----------
+    keep_every : seconds after which networks in training are kept, so that a run that is killed goes on from there
+    engine : "eager" or "graphs" (``kdstats.training.graphs``)
+    side_by_side : replicates that a worker trains at a time, at most
+    fast : kernels that are quicker than deterministic ones, where the device has such
     """
 
     plan: Plan
@@ -40,6 +45,9 @@ class Job:
     device: str
     workers: int = 1
     keep_every: float = 60.0
+    engine: str = "eager"
+    side_by_side: int = TOGETHER
+    fast: bool = False
 
 
 @dataclass
@@ -62,6 +70,82 @@ def default_workers(device: str) -> int:
     if device != "cpu":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def choose_engine(job: Job, asked: str, record: Path) -> tuple[Job, str]:
+    """The job with its engine, and why: what the run began with on this device, else what is quickest now.
+
+    It is measured in a process of its own, so that a card on which nothing can be captured is left in order.
+
+    Parameters
+    ----------
+    asked : "auto" or "eager"
+    record : file of the choice and of what was measured
+    """
+    import torch
+
+    made_on = device_name(torch.device(job.device), job.fast)
+    choice: dict[str, Any] = store.read_json(record) if record.exists() else {}
+    if not isinstance(choice, dict) or (choice.get("device"), choice.get("asked")) != (made_on, asked):
+        if asked == "eager":
+            found = {"engine": "eager", "side_by_side": TOGETHER, "why": "asked for"}
+        elif torch.device(job.device).type == "cuda":
+            found = _measured(job)
+        else:
+            found = {"engine": "eager", "side_by_side": TOGETHER, "why": "graphs can be captured on CUDA only"}
+        choice = {"device": made_on, "asked": asked} | found
+        with store.disk_errors(record.parent):
+            store.write_json(record, choice)
+    return replace(job, engine=choice["engine"], side_by_side=choice["side_by_side"]), choice["why"]
+
+
+def _measured(job: Job) -> dict[str, Any]:
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(job, sender), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        kind, found = receiver.recv()
+    except EOFError:
+        process.join()
+        why = f"the measurement of captured steps ended early (exit code {process.exitcode})"
+        return {"engine": "eager", "side_by_side": TOGETHER, "why": why}
+    finally:
+        process.terminate()
+        process.join()
+    if kind == "user error":
+        raise UserError(found)
+    return dict(found)
+
+
+def _measure(job: Job, pipe: Connection) -> None:
+    """In its own process: which way of stepping is quickest for the students of this protocol."""
+    from kdstats.training.data import batches, epoch_order
+    from kdstats.training.engine import Student, begin, set_up
+    from kdstats.training.graphs import choose
+
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    protocol, room = job.plan.protocol, _Room(job)
+    set_up(room.device, job.fast)
+
+    def make(n: int) -> list[Student]:
+        probes = [Replicate(f"probe {i}", "teacher", protocol.student.model, None, i) for i in range(n)]
+        return [
+            begin(probe, protocol.recipe, protocol.seed, room.images, room.teacher, partial(stream, probe.id))
+            for probe in probes
+        ]
+
+    try:
+        order = epoch_order(stream("probe"), 0, len(room.images.y_train), protocol.recipe.batch_size)
+        batch = next(batches(room.images, order, protocol.recipe, partial(stream, "probe"), 0))
+        pipe.send(("found", choose(make, protocol.recipe, batch, TOGETHER)))
+    except UserError as error:
+        pipe.send(("user error", str(error)))
+    except Exception as error:  # whatever a card may say: plain steps remain
+        why = f"captured steps could not be measured: {' '.join(str(error).split())[:200]}"
+        pipe.send(("found", {"engine": "eager", "side_by_side": TOGETHER, "why": why}))
 
 
 def train_missing(job: Job, show: Callable[[Progress], None], progress: Progress) -> None:
@@ -163,10 +247,10 @@ def _keep_freed_memory() -> None:
 
 
 def _walk(job: Job, pipe: Connection) -> None:
-    from kdstats.training.engine import be_deterministic
+    from kdstats.training.engine import set_up
 
     room = _Room(job)
-    be_deterministic(room.device)
+    set_up(room.device, job.fast)
     left = list(job.plan.replicates)
     while left:
         waiting = []
@@ -216,7 +300,8 @@ class _Room:
         self.job = job
         self.device = torch.device(job.device)
         self.teachers: dict[str, Any] = {}
-        self.most = TOGETHER
+        self.most = job.side_by_side
+        self.seats: Any = None
 
     @cached_property
     def images(self) -> Any:
@@ -229,11 +314,31 @@ class _Room:
             )
         return to_device(dataset, self.device)
 
+    @property
+    def stepping(self) -> Any:
+        from kdstats.training.engine import eagerly
+        from kdstats.training.graphs import Seats
+
+        if self.job.engine == "eager":
+            return eagerly
+        self.seats = self.seats or Seats(self.device, self.job.side_by_side)
+        return self.seats.seat
+
+    def less(self, most: int) -> None:
+        """After an out-of-memory error: fewer at a time, and nothing is held."""
+        import torch
+
+        self.most, self.seats = most, None
+        self.teachers.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def teacher(self, id: str) -> Any:
         """A trained teacher on the device. Students come by teacher and need two, so four are kept."""
         import torch
 
         from kdstats.training.architectures import build_model
+        from kdstats.training.graphs import captured_forward
         from kdstats.training.targets import Teacher
 
         if id not in self.teachers:
@@ -243,7 +348,10 @@ class _Room:
             model = build_model(name, self.images.shape, self.images.classes, stream("overwritten"))
             weights = store.read_weights(self.job.root, id)
             model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
-            self.teachers[id] = Teacher(model.to(self.device).requires_grad_(False), self.images)
+            model = model.to(self.device).requires_grad_(False)
+            captured = self.job.engine == "graphs"
+            forward = captured_forward(model, self.job.plan.protocol.recipe) if captured else None
+            self.teachers[id] = Teacher(model, self.images, forward)
         return self.teachers[id]
 
 
@@ -265,15 +373,18 @@ def _train(group: Sequence[Replicate], room: _Room, pipe: Connection) -> None:
                 f"{well[0]}: there is too little memory on {device_name(room.device)} to train it"
                 f" ({' '.join(str(error).split())[:200]}). Choose a smaller batch_size or model"
             ) from None
-        if room.device.type == "cuda":
-            torch.cuda.empty_cache()
-        room.most = len(well) // 2  # what was kept of them is gone on with
+        room.less(len(well) // 2)  # what was kept of them is gone on with
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        said = str(error).partition(".")[0]
+        raise UserError(f"{well[0].model}: {said}. Add --fast, which does without, or choose another model") from None
 
 
 def _train_together(group: Sequence[Replicate], room: _Room, pipe: Connection) -> None:
     from kdstats.training.engine import Student, state_of, train_replicates
 
-    job, made_on = room.job, f"{device_name(room.device)} {_torch_version()}"
+    job, made_on = room.job, f"{device_name(room.device, room.job.fast)} {_torch_version()}"
     start = kept = time.perf_counter()
 
     def after_epoch(students: Sequence[Student]) -> None:
@@ -289,7 +400,7 @@ def _train_together(group: Sequence[Replicate], room: _Room, pipe: Connection) -
     protocol = job.plan.protocol
     states = {r.id: state for r in group if (state := store.read_state(job.root, r.id, made_on)) is not None}
     trained = train_replicates(
-        group, protocol.recipe, protocol.seed, room.images, room.teacher, after_epoch, states
+        group, protocol.recipe, protocol.seed, room.images, room.teacher, after_epoch, states, room.stepping
     )  # fmt: skip
     seconds = (time.perf_counter() - start) / len(group)
     for replicate, one in zip(group, trained, strict=True):
@@ -311,7 +422,7 @@ def _write(
 ) -> None:
     root, labels = room.job.root, room.images.y_test.cpu().numpy()
     with store.disk_errors(root):
-        store.write_replicate(root, replicate.id, _describe(replicate, room.device) | meta, labels, logits, weights)
+        store.write_replicate(root, replicate.id, _describe(replicate, room) | meta, labels, logits, weights)
         store.remove_state(root, replicate.id)
 
 
@@ -321,7 +432,7 @@ def _torch_version() -> str:
     return torch.__version__.split("+")[0]
 
 
-def _describe(replicate: Replicate, device: Any) -> dict[str, Any]:
+def _describe(replicate: Replicate, room: _Room) -> dict[str, Any]:
     """What meta.json says of a replicate: what it is, and on what it was made."""
     point = replicate.point
     return {
@@ -335,15 +446,15 @@ def _describe(replicate: Replicate, device: Any) -> dict[str, Any]:
         "seed": replicate.seed,
         "own": replicate.own,
         "other": replicate.other,
-        "device": device_name(device),
+        "device": device_name(room.device, room.job.fast),
         "versions": {"torch": _torch_version(), "python": platform.python_version()},
     }
 
 
-def device_name(device: Any) -> str:
-    """cpu with its instruction set, or the card's name."""
+def device_name(device: Any, fast: bool = False) -> str:
+    """cpu with its instruction set, or the card's name; with what makes its numbers others."""
     import torch
 
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return torch.cuda.get_device_name(device) + (", fast kernels" if fast else "")
     return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else str(device.type)

@@ -7,7 +7,17 @@ import torch
 from kdstats.datasets import Dataset, load_dataset
 from kdstats.plan import stream
 from kdstats.protocol import Recipe
-from kdstats.training.data import Mixing, augmented, batches, epoch_order, mixed, normalise, to_device
+from kdstats.training.data import (
+    Batch,
+    Mixing,
+    augmentation,
+    augmented,
+    batches,
+    epoch_order,
+    mixed,
+    normalise,
+    to_device,
+)
 
 CPU = torch.device("cpu")
 
@@ -49,16 +59,17 @@ def test_order_belongs_to_stream_and_epoch():
 def test_a_view_belongs_to_the_image_not_to_its_batch(images, name):
     seed = stream(0, "views")
     index = torch.tensor([5, 17, 200])
-    together = augmented(images.x_train[index], name, seed, 2, index, 300)
-    alone = augmented(images.x_train[index[1:2]], name, seed, 2, index[1:2], 300)
+    draws, others = (augmentation(name, seed, epoch, 300, images.shape, CPU) for epoch in (2, 3))
+    together = augmented(images.x_train[index], index, draws)
+    alone = augmented(images.x_train[index[1:2]], index[1:2], draws)
     assert torch.equal(together[1:2], alone)
-    assert not torch.equal(together, augmented(images.x_train[index], name, seed, 3, index, 300))
+    assert not torch.equal(together, augmented(images.x_train[index], index, others))
 
 
 def test_every_view_is_a_shifted_and_perhaps_mirrored_copy():
     x = torch.arange(1, 65, dtype=torch.uint8).reshape(1, 8, 8, 1).repeat(200, 1, 1, 1)
     index = torch.arange(200)
-    views = augmented(x, "crop-flip", stream(1), 0, index, 200)[..., 0]
+    views = augmented(x, index, augmentation("crop-flip", stream(1), 0, 200, (8, 8, 1), CPU))[..., 0]
     padded = torch.nn.functional.pad(x[0, ..., 0], (1, 1, 1, 1))
     allowed = {
         crop.numpy().tobytes()
@@ -76,13 +87,14 @@ def test_batches_hold_views_and_labels_of_their_index(images):
     order = epoch_order(stream(0), 0, 300, 30)
     parts = list(batches(images, order, Recipe(), stream, 0))
     assert len(parts) == 10
-    index, views, labels = parts[7]
-    assert torch.equal(labels, images.y_train[index]) and torch.equal(views, normalise(images, images.x_train[index]))
+    index = parts[7].index
+    assert torch.equal(parts[7].labels, images.y_train[index])
+    assert torch.equal(parts[7].views, normalise(images, images.x_train[index]))
 
 
 def test_smoothed_labels_by_hand(images):
     order = epoch_order(stream(0), 0, 300, 30)
-    _, _, labels = next(batches(images, order, Recipe(label_smoothing=0.2), stream, 0))
+    labels = next(batches(images, order, Recipe(label_smoothing=0.2), stream, 0)).labels
     true = images.y_train[torch.from_numpy(order[0])]
     assert torch.allclose(labels.gather(1, true[:, None]), torch.tensor(0.82))  # .8 + .2 / 10
     assert torch.allclose(labels.sum(1), torch.tensor(1.0)) and labels.min() == pytest.approx(0.02)
@@ -91,10 +103,13 @@ def test_smoothed_labels_by_hand(images):
 def test_mixed_by_hand():
     views = torch.arange(32.0).reshape(2, 1, 4, 4)
     labels = torch.eye(2)
-    _, x, y = mixed(torch.arange(2), views, labels, Mixing(0.75))
+    batch = Batch(torch.arange(2), views, labels)
+    half = mixed(batch, Mixing(0.75))
+    x, y = half.views, half.labels
     assert torch.equal(x[0], 0.75 * views[0] + 0.25 * views[1]) and torch.equal(x[1], 0.25 * views[0] + 0.75 * views[1])
     assert y.tolist() == [[0.75, 0.25], [0.25, 0.75]]
-    _, x, y = mixed(torch.arange(2), views, labels, Mixing(0.5, (slice(0, 2), slice(0, 4))))
+    half = mixed(batch, Mixing(0.5, (slice(0, 2), slice(0, 4))))
+    x, y = half.views, half.labels
     assert torch.equal(x[0, :, :2], views[1, :, :2]) and torch.equal(x[0, :, 2:], views[0, :, 2:])
     assert y.tolist() == [[0.5, 0.5], [0.5, 0.5]]
 
@@ -110,14 +125,14 @@ def test_labels_are_mixed_as_the_pixels_are(kind):
     shares = []
     for epoch in range(5):
         order = epoch_order(stream(1), epoch, 64, 16)
-        for _, views, labels in batches(images, order, recipe, stream, epoch):
-            pixels = views.mean((1, 2, 3)) * images.std + images.mean
-            assert torch.allclose(pixels, labels[:, 1], atol=1e-5)
-            shares += labels.max(1).values.tolist()
+        for batch in batches(images, order, recipe, stream, epoch):
+            pixels = batch.views.mean((1, 2, 3)) * images.std + images.mean
+            assert torch.allclose(pixels, batch.labels[:, 1], atol=1e-5)
+            shares += batch.labels.max(1).values.tolist()
     assert len(set(shares)) > 10 and min(shares) < 0.9
 
 
 def test_mixing_belongs_to_stream_and_epoch(images):
     order = epoch_order(stream(0), 0, 300, 30)
-    first, again, other = (next(batches(images, order, Recipe(mixup=1.0), stream, epoch))[1] for epoch in (0, 0, 1))
+    first, again, other = (next(batches(images, order, Recipe(mixup=1.0), stream, epoch)).views for epoch in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)

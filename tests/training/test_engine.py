@@ -12,10 +12,10 @@ from kdstats.plan import Replicate, stream
 from kdstats.protocol import Point, Recipe
 from kdstats.training.data import to_device
 from kdstats.training.engine import (
-    be_deterministic,
     check_precision,
     choose_device,
     learning_rate,
+    set_up,
     state_of,
     train_replicates,
 )
@@ -29,7 +29,7 @@ RCD = KD | {"noise": "gaussian", "space": "logits", "redraw": False, "scale": "t
 
 @pytest.fixture(scope="module")
 def images():
-    be_deterministic(CPU)
+    set_up(CPU)
     return to_device(load_dataset("digits", train=100, test=50), CPU)
 
 
