@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Initialisation = Literal["teacher", "fresh"]
 Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Block(BaseModel):
@@ -52,12 +54,138 @@ class RCD(KD):
         return self
 
 
+class Permuted(KD):
+    """KD from the teacher whose wrong classes are shuffled, once for all epochs or anew (``redraw``) each epoch."""
+
+    redraw: bool = False
+
+
+class Smoothing(KD):
+    """KD towards smoothed labels; epsilon: teacher gives them the teacher's mean entropy at this temperature."""
+
+    alpha: Weight = 1.0
+    temperature: Positive = 1.0
+    epsilon: Literal["teacher"] | Share = 0.1
+
+
+class Confusion(KD):
+    """KD towards the label's row of the teacher's confusion on the training images, mixed with uniform ``smoothing``.
+
+    permuted: the wrong classes of each row shuffled, its control.
+    """
+
+    smoothing: Share = 0.1
+    permuted: bool = False
+
+
+class Generation(KD):
+    """KD from the generation before; the first from the teacher."""
+
+    generation: Annotated[int, Field(ge=1)] = 1
+
+
+class DKD(Block):
+    """tckd and nckd are the weights of the two parts; both grow to their full over the first epochs."""
+
+    tckd: NotNegative = 1.0
+    nckd: NotNegative = 8.0
+    temperature: Positive = 4.0
+    warmup_epochs: Annotated[int, Field(ge=1)] = 20
+
+
+class DIST(Block):
+    """beta weighs rows (classes of an image), gamma columns (images of a class)."""
+
+    beta: NotNegative = 1.0
+    gamma: NotNegative = 1.0
+    temperature: Positive = 1.0
+
+
+class ATS(Block):
+    """weight is the teacher's; tau_true and tau_wrong its temperatures, temperature the student's."""
+
+    weight: Weight = 0.5
+    tau_true: Positive = 4.0
+    tau_wrong: Positive = 2.0
+    temperature: Positive = 1.0
+
+
+class LogitStd(Block):
+    """weight of KD between standardised logits, beside CE."""
+
+    weight: NotNegative = 9.0
+    temperature: Positive = 2.0
+
+
+class TTM(Block):
+    """beta weighs the KL to the teacher, which alone is tempered."""
+
+    beta: NotNegative = 45.0
+    temperature: Positive = 10.0
+
+
+class WTTM(TTM):
+    """As TTM; smoother teacher outputs weigh more."""
+
+    beta: NotNegative = 4.0
+    temperature: Positive = 5.0
+
+
+class Self(Block):
+    """alpha weighs the KL to the student's own twin, divided by the number of classes, times multiplier."""
+
+    alpha: Weight = 0.95
+    temperature: Positive = 20.0
+    multiplier: NotNegative = 1.0
+
+
+class Regularised(Self):
+    """As Self; the virtual teacher's probabilities are tempered."""
+
+    alpha: Weight = 0.1
+    multiplier: NotNegative = 100.0
+
+
+class SameClass(Block):
+    """weight of the KL to one's own output on another image of the class."""
+
+    weight: NotNegative = 1.0
+    temperature: Positive = 4.0
+
+
+class PreviousEpoch(Block):
+    """alpha is reached in the last epoch, from alpha / epochs in the first."""
+
+    alpha: Weight = 0.8
+
+
+class Features(Block):
+    """weight of the difference of feature maps, beside CE.
+
+    layer: stage1, stage2, …: the last map of each size; middle; all; or a module's name. teacher_layer: where its
+    name differs in the teacher.
+    """
+
+    weight: NotNegative = 100.0
+    layer: Annotated[str, Field(min_length=1)] = "middle"
+    teacher_layer: Annotated[str, Field(min_length=1)] = "same"
+
+
+class Attention(Features):
+    """As Features; for attention maps."""
+
+    weight: NotNegative = 1000.0
+    layer: Annotated[str, Field(min_length=1)] = "all"
+
+
 @dataclass(frozen=True)
 class Arm:
     """A way to make a student.
 
     objective, target: names of functions in ``kdstats.training.objectives`` and ``kdstats.training.targets``.
     initialisation: what the arm fixes, or None for the protocol's.
+    learns_from: the trained network that its target asks: none; its own teacher; another teacher, with whose student
+        it swaps; the twin that CE made of it; the generation before.
     """
 
     objective: str
@@ -65,15 +193,43 @@ class Arm:
     parameters: type[Block] = NoParameters
     initialisation: Initialisation | None = None
     summary: str = ""
+    learns_from: Literal["", "own", "other", "twin", "generation"] = ""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is trained by labels alone: the control of all."""
+        return self.objective == "ce"
 
 
 ARMS: dict[str, Arm] = {
-    "siddo": Arm("ce", initialisation="teacher", summary="CE from the teacher's initial weights, other data order"),
-    "ce": Arm("ce", initialisation="fresh", summary="CE from a fresh initialisation"),
-    "kd": Arm("kd", "own_teacher", KD, summary="distilled from its own teacher"),
-    "kd-other": Arm("kd", "other_teacher", KD, summary="distilled from another teacher, scored against its own"),
-    "rcd": Arm("kd", "noise", RCD, summary="the teacher's output replaced by noise"),
+    "siddo": Arm("ce", None, NoParameters, "teacher", "CE from the teacher's initial weights, other data order"),
+    "ce": Arm("ce", None, NoParameters, "fresh", "CE from a fresh initialisation"),
+    "kd": Arm("kd", "own_teacher", KD, None, "distilled from its own teacher", "own"),
+    "kd-other": Arm("kd", "other_teacher", KD, None, "distilled from another teacher, scored against its own", "other"),
+    "rcd": Arm("kd", "noise", RCD, None, "the teacher's output replaced by noise", "own"),
+    "random-init": Arm("kd", "untrained", KD, None, "distilled from a network that was never trained", "own"),
+    "label-smoothing": Arm("kd", "smoothed", Smoothing, None, "distilled from smoothed labels", "own"),
+    "class-mean": Arm("kd", "class_mean", KD, None, "distilled from the teacher's mean output for the class", "own"),
+    "confusion": Arm("kd", "confusion", Confusion, None, "distilled from a row of the teacher's confusion", "own"),
+    "dkpp": Arm("kd", "permuted", Permuted, None, "the teacher's wrong classes shuffled, image by image", "own"),
+    "cwtm": Arm("cwtm", "own_teacher", NoParameters, None, "CE weighted by the teacher's confidence", "own"),
+    "dkd": Arm("dkd", "own_teacher", DKD, None, "decoupled KD: target and wrong classes apart", "own"),
+    "dist": Arm("dist", "own_teacher", DIST, None, "correlations of classes and of images", "own"),
+    "ats": Arm("ats", "own_teacher", ATS, None, "asymmetric temperature scaling", "own"),
+    "logit-std": Arm("logit_std", "own_teacher", LogitStd, None, "KD between standardised logits", "own"),
+    "ttm": Arm("ttm", "own_teacher", TTM, None, "transformed teacher matching", "own"),
+    "wttm": Arm("wttm", "own_teacher", WTTM, None, "weighted transformed teacher matching", "own"),
+    "tf-kd-self": Arm("tf_kd_self", "other_network", Self, None, "distilled from its twin, trained by CE", "twin"),
+    "tf-kd-reg": Arm("tf_kd_reg", None, Regularised, None, "distilled from a virtual teacher"),
+    "cs-kd": Arm("cs_kd", "same_class", SameClass, None, "distilled from itself on another image of the class"),
+    "ps-kd": Arm("kd", "previous_epoch", PreviousEpoch, None, "distilled from itself an epoch before"),
+    "born-again": Arm("kd", "generation", Generation, None, "distilled from the generation before", "generation"),
+    "fitnet": Arm("fitnet", None, Features, None, "the teacher's feature maps, after a 1×1 convolution", "own"),
+    "attention-transfer": Arm("attention_transfer", None, Attention, None, "the teacher's attention maps", "own"),
 }
+# Arms that ask for each image's true class, or for what they said of it before
+NEED_CLASSES = ("label-smoothing", "class-mean", "confusion", "dkd", "ats", "tf-kd-reg", "cs-kd", "ps-kd")
+PACED = {"dkd": "warmup_epochs"}  # arms that reach their full weight after so many epochs
 
 # Models, data and recipe -----------------------------------------------------------------------------------------
 

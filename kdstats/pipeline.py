@@ -21,7 +21,7 @@ from kdstats import catalog, store
 from kdstats.catalog import ARMS, ASYMMETRY, METRICS
 from kdstats.datasets import Dataset, load_dataset
 from kdstats.errors import UserError
-from kdstats.plan import Plan, Replicate, clusters, make_plan, refuse_unattainable, sizes, swaps_teachers
+from kdstats.plan import Plan, Replicate, clusters, make_plan, refuse_unattainable, sizes, swaps_teachers, teaching
 from kdstats.protocol import (
     NEEDED,
     Point,
@@ -31,6 +31,7 @@ from kdstats.protocol import (
     parameters_text,
     read_protocol,
     resolved,
+    same_point,
 )
 
 if TYPE_CHECKING:
@@ -113,6 +114,14 @@ def plan_protocol(file: Path, options: Options) -> tuple[Plan, Dataset, Callable
             check_model(model, dataset.shape, dataset.classes, protocol.recipe.batch_size)
         except UserError as error:
             raise UserError(f"{file}: {role}.model: {error}") from None
+    for point in protocol.points:
+        if isinstance(layer := dict(point.parameters).get("layer"), str):
+            from kdstats.training.features import check_layers
+
+            theirs = dict(point.parameters)["teacher_layer"]
+            for role, name in (("student", layer), ("teacher", layer if theirs == "same" else theirs)):
+                model = getattr(protocol, role).model
+                check_layers(model, dataset.shape, name, f"{file}: arms.{point.arm}: {role}.model {model}")
     late = store.late_with(run_folder(protocol.name, options), protocol)
     plan = make_plan(protocol, dataset.fingerprint, late)
     refuse_unattainable(plan, late)
@@ -246,11 +255,14 @@ def _train_missing(
 
 def remove_damaged(plan: Plan, root: Path, say: Say) -> None:
     """Name damaged replicates and take them away, to be trained again."""
+    needed = teaching(plan)
     for replicate in plan.replicates:
         if not store.complete(root, replicate.id) and not (root / replicate.id).exists():
             continue
         try:
-            store.read_replicate(root, replicate.id)
+            found = store.read_replicate(root, replicate.id)
+            if replicate.id in needed and found.logits is not None:
+                store.read_weights(root, replicate.id)  # a student that teaches, trained where it taught nobody
         except store.Damaged as damage:
             with store.locked(root, replicate.id) as ours:
                 if ours:
@@ -371,17 +383,16 @@ def _evidence(frozen: store.Frozen, networks: "Networks", table: Any) -> "Eviden
 
 def controls_of(points: Iterable[Point]) -> Iterable[tuple[Point, Point]]:
     """Each arm with the controls that the field would ask for at its point: CE, noise, another teacher."""
-    ladder = (None, "noise", "other_teacher")
+    ladder = ("own_teacher", "other_teacher", "noise")
 
     def rung(point: Point) -> int:
-        target = ARMS[point.kind].target
-        return ladder.index(target) if target in ladder else len(ladder)
+        arm = ARMS[point.kind]
+        return len(ladder) if arm.plain else ladder.index(str(arm.target)) if arm.target in ladder else -1
 
     points = tuple(points)
     for arm, control in itertools.product(points, points):
-        shared = dict(arm.parameters).keys() & dict(control.parameters).keys()
-        same_point = all(dict(arm.parameters)[name] == dict(control.parameters)[name] for name in shared)
-        if rung(control) < rung(arm) and same_point and arm.initialisation == control.initialisation:
+        paired = rung(control) > max(rung(arm), 0) and arm.initialisation == control.initialisation
+        if paired and (ARMS[control.kind].plain or same_point(arm, control)):
             yield arm, control
 
 
@@ -391,7 +402,7 @@ def _exploratory(protocol: Protocol) -> Iterable["Comparison"]:
 
     teachers, students = len(protocol.teacher.seeds), len(protocol.student.seeds)
     for arm, control in controls_of(protocol.points):
-        paired = "other_teacher" in (ARMS[arm.kind].target, ARMS[control.kind].target)
+        paired = "other" in (ARMS[arm.kind].learns_from, ARMS[control.kind].learns_from)
         scope = "recipe" if teachers // (2 if paired else 1) >= 2 else "these"
         if scope == "these" and students < 2:
             continue

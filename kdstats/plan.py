@@ -4,6 +4,7 @@ Plain arithmetic: nothing is trained, and neither torch nor a statistics package
 """
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Collection, Sequence
@@ -14,7 +15,7 @@ from numpy.random import SeedSequence
 
 from kdstats.catalog import ARMS
 from kdstats.errors import UserError
-from kdstats.protocol import HypothesisPoint, Point, Protocol, grown, grows, hypothesis_points, protocol_hash
+from kdstats.protocol import HypothesisPoint, Point, Protocol, grown, grows, hypothesis_points, protocol_hash, taught_by
 
 # Part of every ID: raise it whenever a model, objective, target, augmentation or the engine changes numbers.
 TRAINING_SEMANTICS = 1
@@ -53,7 +54,8 @@ class Replicate:
     id : hash of all that determines its numbers
     teacher : seed of the teacher (its own, for a teacher)
     seed : student seed, None for a teacher
-    own, other : IDs of the teacher that it is scored against, and of the one whose targets it gets instead (kd-other)
+    own, other : IDs of the teacher that it is scored against, and of the network whose targets it gets instead: another
+        teacher (kd-other), its twin (tf-kd-self), the generation before (born-again)
     """
 
     id: str
@@ -75,8 +77,12 @@ class Replicate:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """IDs of the teachers that must be trained before: of those that teach; a CE student needs none."""
-        return tuple(id for id in (self.own, self.other) if id) if self.kind in ARMS and ARMS[self.kind].target else ()
+        """IDs of the networks that must be trained before: of those that teach; a CE student needs none."""
+        return (
+            tuple(id for id in (self.own, self.other) if id)
+            if self.kind in ARMS and ARMS[self.kind].learns_from
+            else ()
+        )
 
     def __str__(self) -> str:
         seed = "" if self.seed is None else f", seed {self.seed}"
@@ -141,27 +147,40 @@ def replicates(protocol: Protocol, fingerprint: str) -> tuple[Replicate, ...]:
         for teacher in protocol.teacher.seeds
     }
     partner = partners(protocol)
-    students = []
-    for teacher in protocol.teacher.seeds:
-        for seed in protocol.student.seeds:
-            for point in protocol.points:
-                own = teachers[teacher].id
-                other = teachers[partner[teacher]].id if ARMS[point.kind].target == "other_teacher" else None
-                identity = shared | {
-                    "role": "student",
-                    "model": protocol.student.model,
-                    "kind": point.kind,
-                    "parameters": dict(point.parameters),
-                    "initialisation": point.initialisation,
-                    "own": own,
-                    "other": other,
-                    "teacher": teacher,
-                    "student": seed,
-                }
-                students.append(
-                    Replicate(_id(identity), "student", protocol.student.model, point, teacher, seed, own, other)
-                )
-    return (*teachers.values(), *students)
+    students: dict[tuple[int, int, Point], Replicate] = {}
+
+    def student(point: Point, teacher: int, seed: int) -> Replicate:
+        if (teacher, seed, point) in students:
+            return students[teacher, seed, point]
+        own, other = teachers[teacher].id, None
+        learns_from = ARMS[point.kind].learns_from
+        if learns_from == "other":
+            other = teachers[partner[teacher]].id
+        elif before := taught_by(point, protocol.points):
+            other = student(before, teacher, seed).id
+        identity = shared | {
+            "role": "student",
+            "model": protocol.student.model,
+            "kind": point.kind,
+            "parameters": dict(point.parameters),
+            "initialisation": point.initialisation,
+            "own": own,
+            "other": other,
+            "teacher": teacher,
+            "student": seed,
+        }
+        made = Replicate(_id(identity), "student", protocol.student.model, point, teacher, seed, own, other)
+        return students.setdefault((teacher, seed, point), made)
+
+    everyone = itertools.product(protocol.teacher.seeds, protocol.student.seeds, protocol.points)
+    return (*teachers.values(), *(student(point, teacher, seed) for teacher, seed, point in everyone))
+
+
+def teaching(plan: Plan) -> frozenset[str]:
+    """IDs of the networks whose weights others ask for: all teachers, and students that teach students."""
+    return frozenset(r.id for r in plan.replicates if r.role == "teacher") | {
+        r.other for r in plan.replicates if r.other is not None
+    }
 
 
 def _id(identity: dict[str, Any]) -> str:
@@ -191,7 +210,7 @@ def in_pairs(point: HypothesisPoint) -> bool:
 
 def swaps_teachers(kind: str) -> bool:
     """Whether students of this kind are taught by another teacher's pair; of an arm that we do not know, it may be."""
-    return kind not in ARMS or ARMS[kind].target == "other_teacher"
+    return kind not in ARMS or ARMS[kind].learns_from == "other"
 
 
 def units(point: HypothesisPoint, teachers: int, students: int) -> int:
@@ -298,7 +317,7 @@ def refuse_unattainable(plan: Plan, late: Collection[str] = ()) -> None:
     def reached(t: int, s: int) -> bool:
         return all(floor.smallest_adjusted <= protocol.level for floor in attainable(protocol, t, s, late))
 
-    step = 2 if any(ARMS[p.kind].target == "other_teacher" for p in protocol.points) else 1
+    step = 2 if any(ARMS[p.kind].learns_from == "other" for p in protocol.points) else 1
     more_teachers = next((t for t in range(teachers, 201, step) if reached(t, students)), None)
     more_students = next((s for s in range(students, 201) if reached(teachers, s)), None)
     ways = [

@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, fi
 from pydantic_core import PydanticCustomError
 
 from kdstats import catalog
-from kdstats.catalog import ARMS, ASYMMETRY, AT_A_MARGIN, METRICS, Block, Initialisation
+from kdstats.catalog import ARMS, ASYMMETRY, AT_A_MARGIN, METRICS, NEED_CLASSES, PACED, Block, Initialisation
 from kdstats.documents import (
     Document,
     KeyPath,
@@ -509,12 +509,37 @@ class HypothesisPoint:
     family: str
 
 
+def same_point(one: Point, other: Point) -> bool:
+    """Whether two arms with one loss, so with parameters of one meaning, stand where all that they share is equal."""
+    mine, theirs = dict(one.parameters), dict(other.parameters)
+    return _one_loss(one, other) and all(mine[name] == theirs[name] for name in mine.keys() & theirs.keys())
+
+
+def _one_loss(one: Point, other: Point) -> bool:
+    """Of arms that we do not know we suppose it."""
+    kinds = [point.kind for point in (one, other)]
+    return any(kind not in ARMS for kind in kinds) or len({ARMS[kind].objective for kind in kinds}) == 1
+
+
+def taught_by(point: Point, points: Iterable[Point]) -> Point | None:
+    """The point whose student teaches this one's, of the same teacher and seed: its twin, or the generation before."""
+    learns_from, parameters = ARMS[point.kind].learns_from, dict(point.parameters)
+    if learns_from == "twin":
+        same = (p for p in points if ARMS[p.kind].plain and p.initialisation == point.initialisation)
+        return next(same, None)
+    if learns_from == "generation" and parameters["generation"] > 1:
+        before = tuple(sorted((parameters | {"generation": parameters["generation"] - 1}).items()))
+        return next((p for p in points if p.arm == point.arm and p.parameters == before), None)
+    return None
+
+
 def expand(hypothesis: Hypothesis, points: Sequence[Point]) -> tuple[HypothesisPoint, ...]:
     """A hypothesis point by point of its arm, with the controls at the same point.
 
     A control stands at the same point where all parameters are equal that both kinds have; of two arms of one kind,
-    those that either sweeps (the others are what the arms differ in). A control without them stands everywhere; a
-    control with several settings left counts as several.
+    those that either sweeps (the others are what the arms differ in); of two with different losses, whose parameters
+    mean different things, those that both sweep. A control without them stands everywhere; a control with several
+    settings left counts as several.
 
     Raises
     ------
@@ -548,6 +573,8 @@ def expand(hypothesis: Hypothesis, points: Sequence[Point]) -> tuple[HypothesisP
         shared = _parameters(mine) & _parameters(theirs)
         if theirs[0].kind == mine[0].kind:
             shared &= _swept(mine) | _swept(theirs)
+        elif not _one_loss(mine[0], theirs[0]):
+            shared &= _swept(mine) & _swept(theirs)
         by_setting: dict[Parameters, list[Point]] = {}
         for control in theirs:
             by_setting.setdefault(_setting(control, shared), []).append(control)
@@ -688,6 +715,7 @@ class Protocol(Block):
             ((points[i].arm,), f"{points[i]} would be the same networks as {points[first]}")
             for i, first in same.items()
         )
+        raise_mistakes(_without_teachers(points))
         return tuple(arms)
 
     @field_validator("hypotheses", mode="before")
@@ -732,14 +760,39 @@ def _arm_misfits(arm: Arm, info: ValidationInfo) -> Iterator[Mistake]:
     """What an arm asks of teacher and student."""
     if arm.initialisation == "teacher" and info.data.get("initialisation") == "fresh" and (models := _two_models(info)):
         yield (), f"{arm.name} {NEEDS_ONE_MODEL}, not {models}: use ce, and initialisation fresh"
+    recipe = info.data.get("recipe")
+    for point in arm.points:
+        epochs = dict(point.parameters).get(PACED.get(arm.kind, ""), 0)
+        if recipe and epochs > recipe.epochs:
+            sentence = f"{epochs} epochs, and the recipe has {recipe.epochs}: the arm would never reach its full weight"
+            yield (PACED[arm.kind],), f"{sentence}; choose at most {recipe.epochs}"
+    if recipe and recipe.mixes and arm.kind in NEED_CLASSES:
+        yield (), f"{arm.kind} needs the true class of each image, which mixup and cutmix blend: take them out"
     teachers = len(info.data["teacher"].seeds) if "teacher" in info.data else 2
-    if ARMS[arm.kind].target == "other_teacher" and teachers % 2:
+    if ARMS[arm.kind].learns_from == "other" and teachers % 2:
         enough = f"{teachers - 1} or {teachers + 1}" if teachers > 1 else "2"
         yield (
             (),
             f"{arm.kind} swaps targets within disjoint pairs of teachers, so their number must be even: teacher.seeds"
             f" has {teachers}; {enough} would do",
         )
+
+
+def _without_teachers(points: Sequence[Point]) -> Iterator[Mistake]:
+    """Arms that are taught by other students, which must be there."""
+    for point in points:
+        learns_from = ARMS[point.kind].learns_from
+        if learns_from == "twin" and taught_by(point, points) is None:
+            twin = "siddo" if point.initialisation == "teacher" else "ce"
+            yield (point.arm,), f"{point.kind} is taught by its twin, which {twin} trains: add the arm {twin}"
+        first = dict(point.parameters).get("generation", 1) == 1
+        if learns_from == "generation" and not first and taught_by(point, points) is None:
+            generation = dict(point.parameters)["generation"]
+            yield (
+                (point.arm,),
+                f"generation {generation} is taught by generation {generation - 1}, which is not here: list all"
+                f" from 1, generation: {list(range(1, generation + 1))}",
+            )
 
 
 def _stop_misfits(hypotheses: Sequence[Hypothesis], info: ValidationInfo) -> Iterator[Mistake]:
@@ -766,11 +819,7 @@ def _stop_misfits(hypotheses: Sequence[Hypothesis], info: ValidationInfo) -> Ite
                 (),
                 f"stop.max_seeds is {stop.max_seeds}, less than the {now} seeds that {role}.seeds has to begin with",
             )
-        if (
-            role == "teacher"
-            and stop.max_seeds % 2
-            and any(ARMS[a.kind].target == "other_teacher" for a in _arms(info))
-        ):
+        if role == "teacher" and stop.max_seeds % 2 and any(ARMS[a.kind].learns_from == "other" for a in _arms(info)):
             yield (), f"stop.max_seeds is {stop.max_seeds}: kd-other swaps teachers in pairs, so it must be even"
 
 
@@ -784,7 +833,7 @@ def _correction_misfits(correction: str, hypotheses: Sequence[Hypothesis], info:
         yield (), f"{correction} is not valid at every look; `stop` needs holm"
     if correction != "max-t":
         return
-    other = {arm.name for arm in _arms(info) if ARMS[arm.kind].target == "other_teacher"}
+    other = {arm.name for arm in _arms(info) if ARMS[arm.kind].learns_from == "other"}
     for family in dict.fromkeys(h.family for h in hypotheses):
         members = [h for h in hypotheses if h.family == family]
         if foreign := next((h for h in members if h.test != "sign-flip"), None):
@@ -819,7 +868,7 @@ def _asymmetry_misfits(hypothesis: Hypothesis, arms: Mapping[str, Arm]) -> Itera
     if hypothesis.metric != ASYMMETRY:
         return
     for i, name in enumerate(hypothesis.controls):
-        if ARMS[arms[name].kind].target != "other_teacher":
+        if ARMS[arms[name].kind].learns_from != "other":
             yield (
                 ("controls", i),
                 f"the asymmetry is tested against kd-other alone, not against {arms[name].kind}: there a change"

@@ -177,7 +177,7 @@ def held_out(networks: Networks, keys: Sequence[Key]) -> tuple[NDArray[np.int64]
     plain = [
         (key, logits.argmax(1))
         for key, replicate in networks.by_key.items()
-        if replicate.point and ARMS[replicate.kind].target is None and (logits := networks.logits(key)) is not None
+        if replicate.point and ARMS[replicate.kind].plain and (logits := networks.logits(key)) is not None
     ]
     counts, sizes = [], set()
     for _, _, teacher, seed in keys:

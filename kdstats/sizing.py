@@ -318,7 +318,7 @@ class Design:
         """The smallest number of teachers that would do. At scope each they add claims, not units: none."""
         if self.case.point.scope_teachers == "each":
             return None
-        swapped = any(ARMS[point.kind].target == "other_teacher" for point in self.protocol.points)
+        swapped = any(ARMS[point.kind].learns_from == "other" for point in self.protocol.points)
         candidates = range(2, MOST + 1, 2) if swapped else range(1, MOST + 1)
         return self._smallest(lambda t: (t, students), candidates, target)
 
@@ -500,7 +500,7 @@ def _rows(protocol: Protocol, case: Case, target: float, seed: int) -> Iterator[
 def _teachers(protocol: Protocol) -> range:
     """Numbers of teachers around the protocol's own, which is one of them."""
     own = len(protocol.teacher.seeds)
-    swapped = any(ARMS[point.kind].target == "other_teacher" for point in protocol.points)
+    swapped = any(ARMS[point.kind].learns_from == "other" for point in protocol.points)
     most = min(max(2 * own, 12), max(own, MOST))
     step = math.ceil(most / 16)
     step += step % 2 if swapped else 0

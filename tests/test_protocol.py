@@ -275,6 +275,40 @@ def test_arms_as_a_list(tmp_path: Path, arms: str, start: str) -> None:
     assert lines[0].startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("arm", "parts"),
+    [
+        ("tf-kd-self: {initialisation: fresh}", ("taught by its twin, which ce trains: add the arm ce",)),
+        ("born-again: {generation: [1, 3]}", ("taught by generation 2, which is not here", "[1, 2, 3]")),
+        ("dkd: {warmup_epochs: 21}", ("21 epochs, and the recipe has 20", "at most 20")),
+        ("ats: {tau_true: 0}", ("above 0",)),
+        ("fitnet: {layer: ''}", ("is not allowed",)),
+        ("label-smoothing: {epsilon: 1}", ("below 1",)),
+    ],
+)
+def test_arms_that_lack_what_they_need_are_refused(tmp_path: Path, arm: str, parts: tuple[str, ...]) -> None:
+    lines = refusal(tmp_path, base("  ce:\n", f"  {arm}\n"))
+    assert any(all(part in line for part in parts) for line in lines), lines
+
+
+def test_arms_that_need_each_images_class_do_not_go_with_mixup(tmp_path: Path) -> None:
+    text = base("  ce:\n", "  cs-kd:\n").replace("epochs: 20", "epochs: 20\n  mixup: 0.2")
+    assert any("cs-kd needs the true class of each image, which mixup" in line for line in refusal(tmp_path, text))
+
+
+def test_an_arm_with_another_loss_is_compared_at_its_own_parameters(tmp_path: Path) -> None:
+    arms = {"ce": None, "kd": {"alpha": 0.9, "temperature": 4}, "ats": None, "logit-std": {"temperature": [1, 2]}}
+    claims = [
+        {"metric": "accuracy", "arm": arm, "control": "kd", "direction": "greater"} for arm in ("ats", "logit-std")
+    ]
+    points = hypothesis_points(protocol(arms=arms, hypotheses=claims, initialisation="fresh"))
+    assert [len(point.controls) for point in points] == [1, 1, 1]  # the temperatures mean different things
+    swept = protocol(
+        arms=arms | {"kd": {"alpha": 0.9, "temperature": [1, 2]}}, hypotheses=claims[1:], initialisation="fresh"
+    )
+    assert [dict(point.controls[0].parameters)["temperature"] for point in hypothesis_points(swept)] == [1, 2]
+
+
 def test_asymmetry_of_an_arm_without_its_own_teacher_is_refused(tmp_path: Path) -> None:
     (line,) = refusal(tmp_path, base("arm: kd, control", "arm: siddo, control"))
     assert line.startswith("p.yaml:21: hypotheses[1].arm: the asymmetry is that of an arm taught by its own teacher")

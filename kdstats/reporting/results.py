@@ -136,7 +136,7 @@ class Results:
         """Teacher -> unit of a claim about the recipe: pairs of teachers where they teach each other's students."""
         seeds = (self.protocol.get("teacher") or {}).get("seeds", sorted(set(self.scores["teacher"].dropna())))
         seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-        swapped = point.kind in ARMS and ARMS[point.kind].target == "other_teacher"
+        swapped = point.kind in ARMS and ARMS[point.kind].learns_from == "other"
         return {seed: seeds[i - i % 2] if swapped else seed for i, seed in enumerate(seeds)}
 
     @property

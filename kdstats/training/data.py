@@ -143,6 +143,20 @@ def augmented(x: Tensor, index: Tensor, draws: Draws) -> Tensor:
     return padded[torch.arange(len(x), device=x.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
+def viewer(
+    images: Images, recipe: Recipe, named: Callable[[str], SeedSequence], epoch: int
+) -> Callable[[Tensor], Tensor]:
+    """From training images' numbers (b,) to their views in one epoch, (b, channels, height, width) float32."""
+    n, device = len(images.y_train), images.y_train.device
+    draws = augmentation(recipe.augmentation, named("augmentation"), epoch, n, images.shape, device)
+
+    def views(index: Tensor) -> Tensor:
+        chosen = images.x_train[index]
+        return normalise(images, augmented(chosen, index, draws) if draws else chosen)
+
+    return views
+
+
 def batches(
     images: Images, order: np.ndarray, recipe: Recipe, named: Callable[[str], SeedSequence], epoch: int
 ) -> Iterator[Batch]:
@@ -150,15 +164,12 @@ def batches(
 
     All that is drawn goes to the device at once: within the epoch it need not wait for the host.
     """
-    n, device = len(images.y_train), images.y_train.device
     size = max(1, CHUNK // order.shape[1])
     mixings = _mixings(recipe, generator(named("mixing"), epoch), len(order), images.shape)
-    draws = augmentation(recipe.augmentation, named("augmentation"), epoch, n, images.shape, device)
-    for index in torch.from_numpy(order).to(device).split(size):
+    seen = viewer(images, recipe, named, epoch)
+    for index in torch.from_numpy(order).to(images.y_train.device).split(size):
         flat = index.reshape(-1)
-        chosen = images.x_train[flat]
-        views = normalise(images, augmented(chosen, flat, draws) if draws else chosen)
-        labels = images.y_train[flat]
+        views, labels = seen(flat), images.y_train[flat]
         if recipe.label_smoothing or recipe.mixes:
             smoothing = recipe.label_smoothing or 0.0
             labels = F.one_hot(labels, images.classes).float() * (1 - smoothing) + smoothing / images.classes

@@ -2,7 +2,8 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,14 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from kdstats.catalog import ARMS
+from kdstats.catalog import ARMS, Arm
 from kdstats.errors import UserError
 from kdstats.plan import Replicate, stream
 from kdstats.protocol import Recipe
 from kdstats.training.architectures import build_model, draws
-from kdstats.training.data import Batch, Images, batches, epoch_order, torch_seed
-from kdstats.training.objectives import OBJECTIVES
-from kdstats.training.targets import TARGETS, Lesson, Target, Teacher, logits_of
+from kdstats.training.data import Batch, Images, batches, epoch_order, normalise, torch_seed
+from kdstats.training.features import Match, layers_of, maps_of, named_layers
+from kdstats.training.objectives import FEATURE_OBJECTIVES, OBJECTIVES
+from kdstats.training.targets import TARGETS, Lesson, PreviousEpoch, Target, Teacher, logits_of
 
 
 @dataclass(frozen=True)
@@ -112,12 +114,14 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     return recipe.learning_rate * 0.1**passed
 
 
-def make_optimiser(recipe: Recipe, model: nn.Module, rate: Tensor | None = None) -> torch.optim.Optimizer:
-    """The recipe's optimiser over all parameters, fused where torch has it.
+def make_optimiser(
+    recipe: Recipe, parameters: Sequence[nn.Parameter], rate: Tensor | None = None
+) -> torch.optim.Optimizer:
+    """The recipe's optimiser, fused where torch has it.
 
     ``rate``: a tensor from which each step reads its learning rate, as a captured step must.
     """
-    parameters, decay = list(model.parameters()), recipe.weight_decay
+    decay = recipe.weight_decay
     lr = recipe.learning_rate if rate is None else rate
     captured = rate is not None and rate.is_cuda
     if recipe.optimiser == "sgd":
@@ -134,6 +138,28 @@ def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
 
 
+@dataclass(frozen=True)
+class Hint:
+    """A teacher's feature maps.
+
+    Attributes
+    ----------
+    layers, teacher_layers : modules whose maps are compared
+    match : brings the maps to one shape, and learns where it regresses them
+    objective, weight : the difference of maps, and its weight beside CE
+    """
+
+    teacher: Teacher
+    layers: tuple[str, ...]
+    teacher_layers: tuple[str, ...]
+    match: Match
+    objective: Callable[..., Tensor]
+    weight: float
+
+    def __call__(self, maps: Sequence[Tensor], views: Tensor) -> Tensor:
+        return self.weight * self.objective(*self.match(maps, self.teacher.maps(views, self.teacher_layers)))
+
+
 @dataclass
 class Student:
     """A network in training, teachers included: all that its next step needs.
@@ -143,7 +169,8 @@ class Student:
     name : the architecture's
     averaged : the moving average of its weights, which is what is evaluated, where the recipe asks for one
     goal : the arm's target
-    objective, weights : its loss, and alpha, temperature and the like
+    objective, weights : its loss, and alpha, temperature and the like in an epoch
+    hint : what its feature maps are compared with, beside the loss
     draws : stream of the numbers that its steps draw, where there may be such, as for dropout
     losses : mean training loss of each epoch that is done
     failed_at : the first step, from 1, whose loss was not finite
@@ -156,10 +183,21 @@ class Student:
     optimiser: torch.optim.Optimizer
     goal: Target | None
     objective: Callable[..., Tensor]
-    weights: dict[str, Any]
+    weights: Callable[[int], dict[str, Any]]
+    hint: Hint | None = None
     draws: np.random.SeedSequence | None = None
     losses: list[float] = field(default_factory=list)
     failed_at: int | None = None
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that it learns."""
+        return [*self.model.parameters(), *(self.hint.match.parameters() if self.hint else ())]
+
+    @property
+    def memory(self) -> Tensor | None:
+        """What it said in the epoch before, where it is taught that; overwritten in place."""
+        return self.goal.table if isinstance(self.goal, PreviousEpoch) else None
 
     @property
     def network(self) -> nn.Module:
@@ -174,37 +212,50 @@ def eagerly(students: Sequence[Student], recipe: Recipe, batch: Batch) -> Advanc
     """Steps that are launched operation by operation; nothing is prepared."""
 
     def advance(students: Sequence[Student], epoch: int, step: int, rate: float, batch: Batch) -> list[Tensor]:
-        losses = []
-        for student in students:
-            with autocast(recipe, batch.views.device):
-                goal = student.goal(epoch, batch.index, batch.views) if student.goal else None
-                logits = _forward(student, batch.views, step)
-            loss = student.objective(logits.float(), goal, batch.labels, **student.weights)
-            for group in student.optimiser.param_groups:
-                group["lr"] = rate
-            update(student.model, student.optimiser, loss, recipe)
-            if student.averaged is not None:
-                student.averaged.update_parameters(student.model)
-            losses.append(loss.detach())
-        return losses
+        return [_advanced(student, recipe, epoch, step, rate, batch) for student in students]
 
     return advance
 
 
-def _forward(student: Student, views: Tensor, step: int) -> Tensor:
+def _advanced(student: Student, recipe: Recipe, epoch: int, step: int, rate: float, batch: Batch) -> Tensor:
+    views, hint, penalty = batch.views, student.hint, None
+    with _drawing(student, views.device, step), autocast(recipe, views.device):
+        goal = student.goal(epoch, batch.index, views) if student.goal else None
+        if hint is None:
+            logits = student.model(views)
+        else:
+            logits, maps = maps_of(student.model, views, hint.layers)
+            penalty = hint(maps, views)
+    loss = student.objective(logits.float(), goal, batch.labels, **student.weights(epoch))
+    if penalty is not None:
+        loss = loss + penalty.float()
+    if isinstance(student.goal, PreviousEpoch):
+        student.goal.remember(batch.index, logits)
+    for group in student.optimiser.param_groups:
+        group["lr"] = rate
+    update(student.parameters, student.optimiser, loss, recipe)
+    if student.averaged is not None:
+        student.averaged.update_parameters(student.model)
+    return loss.detach()
+
+
+@contextmanager
+def _drawing(student: Student, device: torch.device, step: int) -> Iterator[None]:
+    """Numbers that the networks of a step draw, for dropout, come from the student's stream."""
     if student.draws is None:
-        return student.model(views)
-    with torch.random.fork_rng([views.device] if views.is_cuda else []):
+        yield
+        return
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(torch_seed(np.random.SeedSequence(student.draws.entropy, spawn_key=(step,))))
-        return student.model(views)
+        yield
 
 
-def update(model: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor, recipe: Recipe) -> None:
+def update(parameters: Sequence[nn.Parameter], optimiser: torch.optim.Optimizer, loss: Tensor, recipe: Recipe) -> None:
     """Move the weights by the loss's gradient, clipped where the recipe says so."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     if recipe.clip_norm:
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+        nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
     optimiser.step()
 
 
@@ -286,18 +337,60 @@ def begin(
     averaged = None
     if recipe.ema:
         averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
-    arm = ARMS[point.kind] if point else None
+    arm = ARMS[point.kind] if point else ARMS["ce"]
     parameters = dict(point.parameters) if point else {}
-    goal = None
-    if arm and arm.target and replicate.own:
-        other = teacher(replicate.other) if replicate.other else None
-        lesson = Lesson(images, recipe.same_views, parameters, named("noise"), teacher(replicate.own), other)
-        goal = TARGETS[arm.target](lesson)
-    objective = OBJECTIVES[arm.objective if arm else "ce"]
-    weights = {key: value for key, value in parameters.items() if key in inspect.signature(objective).parameters}
+    own = teacher(replicate.own) if arm.learns_from and replicate.own else None
+    other = teacher(replicate.other) if replicate.other else None
+    goal = TARGETS[arm.target](Lesson(images, recipe, parameters, named, model, own, other)) if arm.target else None
+    hint = None
+    if arm.objective in FEATURE_OBJECTIVES and own is not None:
+        hint = make_hint(arm.objective, parameters, model, own, images, named)
+    objective = OBJECTIVES["ce" if hint else arm.objective]
+    optimiser = make_optimiser(recipe, [*model.parameters(), *(hint.match.parameters() if hint else ())])
     dropout = named("dropout") if draws(replicate.model) else None
-    optimiser = make_optimiser(recipe, model)
-    return Student(replicate.id, replicate.model, model, averaged, optimiser, goal, objective, weights, dropout)
+    return Student(
+        replicate.id, replicate.model, model, averaged, optimiser, goal, objective,
+        weights_in(arm, parameters, recipe), hint, dropout,
+    )  # fmt: skip
+
+
+def weights_in(arm: Arm, parameters: Mapping[str, Any], recipe: Recipe) -> Callable[[int], dict[str, Any]]:
+    """From an epoch, from 0, to the parameters of an arm's loss; only those of DKD and PS-KD change on the way."""
+    if arm.objective == "dkd":
+        fixed = {key: value for key, value in parameters.items() if key != "warmup_epochs"}
+        return lambda epoch: fixed | {"warmup": min(1.0, (epoch + 1) / parameters["warmup_epochs"])}
+    if arm.target == "previous_epoch":
+        return lambda epoch: {"alpha": parameters["alpha"] * (epoch + 1) / recipe.epochs, "temperature": 1.0}
+    objective = OBJECTIVES.get(arm.objective, OBJECTIVES["ce"])
+    fixed = {key: value for key, value in parameters.items() if key in inspect.signature(objective).parameters}
+    return lambda epoch: fixed
+
+
+def make_hint(
+    objective: str,
+    parameters: Mapping[str, Any],
+    model: nn.Module,
+    teacher: Teacher,
+    images: Images,
+    named: Callable[[str], np.random.SeedSequence],
+) -> Hint:
+    """What an arm on feature maps compares. ``layer`` all pairs the last stages of both, then those before.
+
+    Raises
+    ------
+    UserError
+        Where a network has no such layer; lists those that it has.
+    """
+    views = normalise(images, images.x_train[:2])
+    found, theirs = layers_of(model, views), layers_of(teacher.model, views)
+    layer, teacher_layer = parameters["layer"], parameters["teacher_layer"]
+    mine = named_layers(layer, found, "the student")
+    its = named_layers(layer if teacher_layer == "same" else teacher_layer, theirs, f"the teacher ({teacher.name})")
+    pairs = list(zip(reversed(mine), reversed(its), strict=False))[::-1]
+    layers, teacher_layers = (tuple(side) for side in zip(*pairs, strict=True))
+    shapes = [found[name] for name in layers], [theirs[name] for name in teacher_layers]
+    match = Match(*shapes, regress=objective == "fitnet", seed=named("regression")).to(images.x_train.device)
+    return Hint(teacher, layers, teacher_layers, match, FEATURE_OBJECTIVES[objective], parameters["weight"])
 
 
 def _epoch(
@@ -324,11 +417,18 @@ def _finished(student: Student, recipe: Recipe, images: Images) -> Trained:
 
 
 def state_of(student: Student) -> dict[str, np.ndarray]:
-    """All that changes in training, by name: ``model.*``, ``averaged.*``, ``optimiser.PARAMETER.*`` and ``losses``."""
+    """All that changes in training, by name.
+
+    ``model.*``, ``averaged.*``, ``match.*``, ``memory``, ``optimiser.PARAMETER.*`` and ``losses``, as there are.
+    """
     found = {f"model.{key}": value for key, value in student.model.state_dict().items()}
     if student.averaged is not None:
         found |= {f"averaged.{key}": value for key, value in student.averaged.state_dict().items()}
-    for i, parameter in enumerate(student.model.parameters()):
+    if student.hint is not None:
+        found |= {f"match.{key}": value for key, value in student.hint.match.state_dict().items()}
+    if student.memory is not None:
+        found["memory"] = student.memory
+    for i, parameter in enumerate(student.parameters):
         found |= {f"optimiser.{i}.{key}": value for key, value in student.optimiser.state[parameter].items()}
     arrays = {key: np.array(value.detach().cpu().numpy(), order="C") for key, value in found.items()}  # copies
     return arrays | {"losses": np.array(student.losses)}
@@ -343,9 +443,13 @@ def restore(student: Student, state: Mapping[str, np.ndarray]) -> None:
     student.model.load_state_dict(under("model."))
     if student.averaged is not None:
         student.averaged.load_state_dict(under("averaged."))
+    if student.hint is not None:
+        student.hint.match.load_state_dict(under("match."))
+    if student.memory is not None:
+        student.memory.copy_(torch.tensor(state["memory"]))
     (group,) = student.optimiser.param_groups
     counted_there = group.get("fused") or group.get("capturable")  # where such optimisers keep the number of steps
-    for i, parameter in enumerate(student.model.parameters()):
+    for i, parameter in enumerate(student.parameters):
         now = student.optimiser.state[parameter]
         for key, value in under(f"optimiser.{i}.").items():
             if key not in now:  # in the parameter's own layout, which the fused step takes for granted

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from kdstats.protocol import Recipe
 from kdstats.training.data import Batch
 from kdstats.training.engine import Advance, Student, autocast, eagerly, make_optimiser, update
+from kdstats.training.objectives import cs_kd
+from kdstats.training.targets import PreviousEpoch
 
 WARM_UP = 3  # steps before a capture: cuDNN chooses, optimisers make their state
 TOLERANCE = {"float32": 1e-3, "bfloat16": 3e-2}  # relative, of losses that a captured and a plain step give
@@ -48,10 +50,11 @@ class Seat:
         self.recipe, self.shared, self.stream = recipe, shared, stream
         device = shared.views.device
         self.model = copy.deepcopy(student.model).train()
-        self.optimiser = make_optimiser(recipe, self.model, shared.rate)
-        self.weights = {key: torch.tensor(value, device=device) for key, value in numbers(student).items()}
-        self.objective = student.objective
-        self.constants = {key: v for key, v in student.weights.items() if key not in self.weights}
+        self.parameters = list(self.model.parameters())
+        self.optimiser = make_optimiser(recipe, self.parameters, shared.rate)
+        self.held = numbers(student, 0)
+        self.weights = {key: torch.tensor(value, device=device) for key, value in self.held.items()}
+        self.objective, self.constants = student.objective, constants(student)
         with torch.no_grad(), autocast(recipe, device):
             logits = self.model(shared.views)
         self.goal = torch.zeros_like(logits, dtype=torch.float32) if student.goal else None
@@ -63,7 +66,7 @@ class Seat:
         with autocast(self.recipe, self.shared.views.device):
             logits = self.model(self.shared.views)
         loss = self.objective(logits.float(), self.goal, self.shared.labels, **self.weights, **self.constants)
-        update(self.model, self.optimiser, loss, self.recipe)
+        update(self.parameters, self.optimiser, loss, self.recipe)
         self.loss = loss.detach()
 
     def _capture(self, stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
@@ -86,24 +89,37 @@ class Seat:
             for state in self.optimiser.state.values():
                 for tensor in state.values():
                     tensor.zero_()
-            for key, value in numbers(student).items():
-                self.weights[key].fill_(value)
         student.model, student.optimiser = self.model, self.optimiser
 
-    def step(self, goal: Tensor | None) -> Tensor:
+    def step(self, goal: Tensor | None, weights: dict[str, float]) -> Tensor:
         """One step on the shared batch, on the seat's stream; its loss."""
         if self.stream is not None:
             self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):  # None: nowhere else
             if goal is not None and self.goal is not None:
                 self.goal.copy_(goal)
+            if weights != self.held:
+                self.held = weights
+                for key, value in weights.items():
+                    self.weights[key].fill_(value)
             self._step() if self.graph is None else self.graph.replay()
             return self.loss.clone()
 
 
-def numbers(student: Student) -> dict[str, float]:
-    """The objective's parameters that are numbers: not part of what is captured."""
-    return {key: float(value) for key, value in student.weights.items() if isinstance(value, int | float)}
+def numbers(student: Student, epoch: int) -> dict[str, float]:
+    """The loss's parameters that are numbers: not part of what is captured."""
+    return {key: float(v) for key, v in student.weights(epoch).items() if isinstance(v, int | float)}
+
+
+def constants(student: Student) -> dict[str, Any]:
+    """Those that are words, and are captured."""
+    return {key: v for key, v in student.weights(0).items() if not isinstance(v, int | float)}
+
+
+def captured(student: Student) -> bool:
+    """Whether its steps can be captured: not those that draw, average, or ask the network itself or its maps."""
+    asks_itself = isinstance(student.goal, PreviousEpoch) or student.objective is cs_kd or student.hint is not None
+    return student.averaged is None and student.draws is None and not asks_itself
 
 
 class Seats:
@@ -120,12 +136,17 @@ class Seats:
         self.seats: dict[tuple[Any, ...], Seat] = {}
 
     def seat(self, students: Sequence[Student], recipe: Recipe, batch: Batch) -> Advance:
-        """Seat students before their first step; a seat that is not there yet is captured."""
+        """Seat students before their first step; a seat that is not there yet is captured.
+
+        Those whose steps cannot be captured stand, and step plainly.
+        """
         shared = self.shared = self.shared or Shared(batch)
+        plainly = eagerly(students, recipe, batch)
         taken: dict[str, Seat] = {}
         for i, student in enumerate(students):
-            constants = tuple(sorted((k, v) for k, v in student.weights.items() if k not in numbers(student)))
-            key = (i, student.name, student.objective, constants, student.goal is None)
+            if not captured(student):
+                continue
+            key = (i, student.name, student.objective, tuple(constants(student).items()), student.goal is None)
             if key not in self.seats:
                 self.seats[key] = Seat(student, recipe, shared, self.streams[i])
             self.seats[key].give(student)
@@ -133,14 +154,20 @@ class Seats:
 
         def advance(students: Sequence[Student], epoch: int, step: int, rate: float, batch: Batch) -> list[Tensor]:
             shared.take(batch, rate)
+            seated = [student for student in students if student.id in taken]
             with autocast(recipe, batch.views.device):
-                goals = [s.goal(epoch, batch.index, batch.views) if s.goal else None for s in students]
-            seats = [taken[student.id] for student in students]
-            losses = [seat.step(goal) for seat, goal in zip(seats, goals, strict=True)]
-            for seat in seats:
-                if seat.stream is not None:
-                    torch.cuda.current_stream().wait_stream(seat.stream)
-            return losses
+                goals = [s.goal(epoch, batch.index, batch.views) if s.goal else None for s in seated]
+            losses = {
+                student.id: taken[student.id].step(goal, numbers(student, epoch))
+                for student, goal in zip(seated, goals, strict=True)
+            }
+            for student in seated:
+                if stream := taken[student.id].stream:
+                    torch.cuda.current_stream().wait_stream(stream)
+            standing = [student for student in students if student.id not in taken]
+            plain = plainly(standing, epoch, step, rate, batch)
+            losses |= {student.id: loss for student, loss in zip(standing, plain, strict=True)}
+            return [losses[student.id] for student in students]
 
         return advance
 
@@ -208,7 +235,7 @@ def choose(
         return {"engine": engine, "side_by_side": side_by_side, "why": why, "steps_per_second": speeds}
 
     plain = make(1)
-    if plain[0].averaged is not None or plain[0].draws is not None:
+    if not captured(plain[0]):
         return chosen("eager", most, "moving averages and dropout are not captured")
     expected = run(eagerly(plain, recipe, batch), plain, 5)
     speeds["eager"] = speed(eagerly(plain, recipe, batch), plain)

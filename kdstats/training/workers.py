@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from kdstats import store
 from kdstats.errors import UserError
-from kdstats.plan import Plan, Replicate, stream
+from kdstats.plan import Plan, Replicate, stream, teaching
 
 TOGETHER = 16  # replicates that a worker trains side by side
 
@@ -314,6 +314,16 @@ class _Room:
             )
         return to_device(dataset, self.device)
 
+    @cached_property
+    def models(self) -> dict[str, str]:
+        """Architectures, by replicate ID."""
+        return {replicate.id: replicate.model for replicate in self.job.plan.replicates}
+
+    @cached_property
+    def teaching(self) -> frozenset[str]:
+        """IDs of the networks whose weights are kept: teachers, and students that teach."""
+        return teaching(self.job.plan)
+
     @property
     def stepping(self) -> Any:
         from kdstats.training.engine import eagerly
@@ -334,7 +344,7 @@ class _Room:
             torch.cuda.empty_cache()
 
     def teacher(self, id: str) -> Any:
-        """A trained teacher on the device. Students come by teacher and need two, so four are kept."""
+        """A trained network that teaches, on the device. Students come by teacher and need two, so four are kept."""
         import torch
 
         from kdstats.training.architectures import build_model
@@ -344,14 +354,14 @@ class _Room:
         if id not in self.teachers:
             while len(self.teachers) >= 4:
                 del self.teachers[next(iter(self.teachers))]
-            name = self.job.plan.protocol.teacher.model
+            name = self.models[id]
             model = build_model(name, self.images.shape, self.images.classes, stream("overwritten"))
             weights = store.read_weights(self.job.root, id)
             model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
             model = model.to(self.device).requires_grad_(False)
             captured = self.job.engine == "graphs"
             forward = captured_forward(model, self.job.plan.protocol.recipe) if captured else None
-            self.teachers[id] = Teacher(model, self.images, forward)
+            self.teachers[id] = Teacher(name, model, self.images, forward)
         return self.teachers[id]
 
 
@@ -408,7 +418,7 @@ def _train_together(group: Sequence[Replicate], room: _Room, pipe: Connection) -
         weights = None
         if one.failed_at is not None:
             meta |= {"status": "failed", "reason": "the loss was not a finite number", "step": one.failed_at}
-        elif replicate.role == "teacher":
+        elif replicate.id in room.teaching:
             weights = {key: value.cpu().contiguous().numpy() for key, value in one.model.state_dict().items()}
         _write(replicate, room, meta, one.logits, weights)
 

@@ -38,7 +38,7 @@ def teachers(images):
     trained = {}
     for seed in range(2):
         replicate = Replicate(f"t{seed}", "teacher", "mlp", None, seed)
-        trained[f"t{seed}"] = Teacher(alone(replicate, RECIPE, images).model, images)
+        trained[f"t{seed}"] = Teacher("mlp", alone(replicate, RECIPE, images).model, images)
     return trained
 
 
@@ -222,7 +222,7 @@ def test_an_average_of_weights_by_hand(images, teachers):
 
 def test_noise_is_fixed_per_example_matched_to_the_teacher_and_redrawn_when_asked(images, teachers):
     def target(**changes):
-        lesson = Lesson(images, True, RCD | changes, stream(7), teachers["t0"], None)
+        lesson = Lesson(images, RECIPE, RCD | changes, stream, None, teachers["t0"])
         return noise(lesson)
 
     index = torch.arange(100)
@@ -264,7 +264,7 @@ def test_a_device_that_is_not_there():
 def test_cuda_agrees_with_the_cpu(images, teachers):
     card = torch.device("cuda")
     there = to_device(load_dataset("digits", train=100, test=50), card)
-    moved = {key: Teacher(copy.deepcopy(teacher.model).to(card), there) for key, teacher in teachers.items()}
+    moved = {key: Teacher("mlp", copy.deepcopy(teacher.model).to(card), there) for key, teacher in teachers.items()}
     on_card = student("kd", KD, images=there, teachers=moved).logits
     assert np.allclose(on_card, student("kd", KD, images=images, teachers=teachers).logits, atol=0.05)
 

@@ -1,6 +1,5 @@
 """Seats: a student in one learns what it learns alone, whoever sat there before. On the CPU nothing is captured."""
 
-import copy
 import re
 from dataclasses import replace
 from functools import partial
@@ -30,7 +29,7 @@ def setting(device):
     for seed in range(2):
         replicate = Replicate(f"t{seed}", "teacher", "cnn", None, seed)
         (done,) = train_replicates([replicate], RECIPE, 0, images, {}.__getitem__)
-        trained[f"t{seed}"] = Teacher(done.model, images)
+        trained[f"t{seed}"] = Teacher("cnn", done.model, images)
     return images, trained
 
 
@@ -146,10 +145,10 @@ def test_no_more_at_a_time_than_fit_into_memory(on_cpu, monkeypatch):
 def test_what_cannot_be_captured_is_trained_plainly_and_it_is_said_why(on_cpu, monkeypatch, fault, why):
     original = Seat.step
 
-    def step(seat, goal):
+    def step(seat, goal, weights):
         if isinstance(fault, Exception):
             raise fault
-        return original(seat, goal) * (1 + fault)
+        return original(seat, goal, weights) * (1 + fault)
 
     monkeypatch.setattr(Seat, "step", step)
     found = chosen(on_cpu[0])
@@ -171,9 +170,7 @@ def test_captured_steps_give_what_plain_ones_give(changes):
     card = torch.device("cuda")
     images, teachers = setting(card)
     recipe = RECIPE.model_copy(update=changes)
-    captured = {
-        key: Teacher(copy.deepcopy(t.model), images, captured_forward(t.model, recipe)) for key, t in teachers.items()
-    }
+    captured = {key: Teacher("cnn", t.model, images, captured_forward(t.model, recipe)) for key, t in teachers.items()}
     seats = Seats(card, 7)
     for seed in (0, 1):
         alone = train_replicates(group(seed), recipe, 0, images, teachers.__getitem__)
