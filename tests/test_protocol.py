@@ -292,7 +292,7 @@ def test_arms_that_lack_what_they_need_are_refused(tmp_path: Path, arm: str, par
 
 
 def test_arms_that_need_each_images_class_do_not_go_with_mixup(tmp_path: Path) -> None:
-    text = base("  ce:\n", "  cs-kd:\n").replace("epochs: 20", "epochs: 20\n  mixup: 0.2")
+    text = base("  ce:\n", "  cs-kd:\n").replace("epochs: 20", "mixup: 0.2, epochs: 20")
     assert any("cs-kd needs the true class of each image, which mixup" in line for line in refusal(tmp_path, text))
 
 
