@@ -28,6 +28,7 @@ from kdstats.protocol import (
     Protocol,
     grows,
     hypothesis_points,
+    ladders,
     parameters_text,
     read_protocol,
     resolved,
@@ -310,7 +311,7 @@ def _git_commit() -> str | None:
 # dependence is not known. C's sister paper takes this correction too.
 EXPLORATORY = "by"
 STAMP = "results.json"
-TABLES = ("scores", "contrasts", "verdicts", "transfers", "curves", "failures")
+TABLES = ("scores", "contrasts", "verdicts", "ladder", "transfers", "curves", "failures")
 
 
 def plan_of(run: Path, frozen: store.Frozen) -> Plan:
@@ -320,7 +321,7 @@ def plan_of(run: Path, frozen: store.Frozen) -> Plan:
 
 def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
     """Score every replicate of a run, test its hypotheses, and write the tidy tables into the run directory."""
-    from kdstats import scoring, verdicts
+    from kdstats import decomposition, scoring, verdicts
     from kdstats.reporting import Results
 
     frozen = store.read_frozen(run)
@@ -347,6 +348,7 @@ def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
         scores=table,
         contrasts=contrasts,
         verdicts=verdict_table,
+        ladder=decomposition.decompose(evidence, ladders(protocol), protocol.metrics, protocol.level),
         transfers=scoring.transfers(networks, list(controls_of(protocol.points))),
         curves=scoring.curves(networks),
         failures=scoring.failures(networks),

@@ -650,6 +650,11 @@ class Protocol(Block):
         Field(strict=False, description="a list of one or more hypotheses"),
         BeforeValidator(_not_empty),
     ]
+    ladder: Annotated[
+        tuple[Text, ...] | None,
+        Field(strict=False, description="a list of two or more arms, from the plain control up"),
+        BeforeValidator(_not_empty),
+    ] = None
     metrics: Annotated[
         tuple[Annotated[str, OneOf(METRICS)], ...],
         Field(strict=False, description="a list of metrics", validate_default=True),
@@ -740,6 +745,13 @@ class Protocol(Block):
                 found += [((i, *path), sentence) for path, sentence in _asymmetry_misfits(hypothesis, arms)]
         raise_mistakes(found)
         return hypotheses
+
+    @field_validator("ladder", mode="after")
+    @classmethod
+    def _ladder_fits(cls, ladder: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        if ladder is not None and (arms := _arms(info)):
+            raise_mistakes(_ladder_misfits(ladder, {arm.name: arm for arm in arms}))
+        return ladder
 
     @field_validator("metrics", mode="after")
     @classmethod
@@ -857,6 +869,48 @@ def _correction_misfits(correction: str, hypotheses: Sequence[Hypothesis], info:
                 (),
                 "max-t flips the same units in every hypothesis of a family; scope each has others for each teacher",
             )
+
+
+def _ladder_misfits(ladder: Sequence[str], arms: Mapping[str, Arm]) -> Iterator[Mistake]:
+    """Rungs are arms with one loss, from the plain control up, each with a point wherever the last has one."""
+    for i, name in enumerate(ladder):
+        if name not in arms:
+            yield (i,), f"{shown(name)} is no arm here: {', '.join(arms)}{nearest(name, arms)}"
+    for i in _repeated(ladder):
+        yield (i,), f"{shown(ladder[i])} is here twice; an arm is one rung"
+    if any(name not in arms for name in ladder):
+        return
+    if len(ladder) < 2:
+        yield (), "a ladder of one rung: it needs the plain control and one arm or more above it"
+        return
+    if not ARMS[arms[ladder[0]].kind].plain:
+        yield (0,), f"{ladder[0]} is no plain control: a ladder begins with siddo or ce"
+    top = arms[ladder[-1]]
+    for i, name in enumerate(ladder[1:], 1):
+        arm = arms[name]
+        if arm.initialisation != arms[ladder[0]].initialisation:
+            yield (i,), f"{name} starts from other initial weights than {ladder[0]}: such arms are not paired"
+        elif ARMS[arm.kind].objective != ARMS[top.kind].objective:
+            yield (i,), f"{name} has another loss than {top.name}: rungs differ in their target alone"
+        elif missing := [p for p in top.points if sum(same_point(p, other) for other in arm.points) != 1]:
+            settings = parameters_text({k: v for k, v in missing[0].parameters if k in dict(arm.points[0].parameters)})
+            yield (i,), f"{name} has no point at {settings}, where {top.name} has one, or has several"
+
+
+def ladders(protocol: Protocol) -> list[tuple[str, tuple[Point, ...]]]:
+    """The declared ladder at each point of its last arm: the swept parameters in words, the rungs from below."""
+    if protocol.ladder is None:
+        return []
+    arms = {arm.name: arm for arm in protocol.arms}
+    first, *rest = (arms[name] for name in protocol.ladder)
+    swept = _swept(rest[-1].points)
+    return [
+        (
+            parameters_text(_setting(top, swept)),
+            (first.points[0], *(next(p for p in arm.points if same_point(top, p)) for arm in rest)),
+        )
+        for top in rest[-1].points
+    ]
 
 
 def grows(hypotheses: Sequence[Hypothesis]) -> Literal["teacher", "student"]:
@@ -1001,8 +1055,9 @@ def resolved(protocol: Protocol) -> dict[str, Any]:
         for arm in protocol.arms
     }
     plain = protocol.model_dump(mode="json") | {"arms": arms, "recipe": protocol.recipe.plain()}
-    if plain["stop"] is None:  # as protocols were before they could stop: their hashes stay
-        del plain["stop"]
+    for key in ("stop", "ladder"):  # as protocols were before they could have them: their hashes stay
+        if plain[key] is None:
+            del plain[key]
     return plain
 
 

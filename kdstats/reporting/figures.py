@@ -558,9 +558,72 @@ def training_curves(results: Results) -> Drawing:
     )
 
 
+# Ladder ----------------------------------------------------------------------------------------------------------
+
+SHOWN = ("accuracy", "cross_entropy", "agreement", "fidelity_kl", "positive_transfer", "negative_transfer")
+
+
+def ladder(results: Results) -> Drawing:
+    """A waterfall a metric: from the plain control up, what each rung adds."""
+    title = "Ladder"
+    there = results.ladder[results.ladder["estimate"].notna()]
+    metrics = [metric for metric in SHOWN if metric in set(there["metric"])]
+    settings = list(dict.fromkeys(there["setting"]))
+    if not metrics:
+        return Drawing(title, "No ladder: the protocol declares none, or no rung could be compared.")
+    columns = min(3, len(metrics))
+    lines = math.ceil(len(metrics) / columns)
+    figure = Figure(figsize=(PAGE, 0.3 + 2.0 * lines), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False, sharex=True)
+    blue, orange = sns.color_palette("colorblind", 2).as_hex()
+    for ax, metric in zip(grid.flat, metrics, strict=False):
+        for i, at in enumerate(settings):
+            rows = records(there[(there["metric"] == metric) & (there["setting"] == at)])
+            _waterfall(ax, [row for row in rows if row["part"] == "step"], (i, len(settings)), (blue, orange))
+        ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
+        ax.set_title(_wrapped(metric_label(metric), 26), fontsize="small")
+        ax.yaxis.set_major_locator(MaxNLocator(5))
+    steps = [row for row in records(there) if row["part"] == "step" and row["metric"] == metrics[0]]
+    names = list(dict.fromkeys(row["arm"] for row in steps))
+    for ax in list(grid.flat)[: len(metrics)]:
+        ax.set_xticks(range(1, len(names) + 1), [_wrapped(name, 12) for name in names], rotation=35, ha="right")
+        ax.tick_params(axis="x", labelbottom=True)
+    for ax in grid[:, 0]:
+        ax.set_ylabel(f"Difference from {_wrapped(steps[0]['control'], 20)}")
+    for ax in list(grid.flat)[len(metrics) :]:
+        ax.remove()
+    levels = listed([f"{100 * level:g} %" for level in sorted(set(there["ci_level"]))], " or ")
+    several = f" Bars side by side: {listed([at.replace('=', ' = ') for at in settings])}." if len(settings) > 1 else ""
+    return Drawing(
+        title,
+        "Each bar goes from what the rung before has reached, against the plain control, to what this one reaches: blue"
+        f" up, orange down. Black: the {levels} interval of what the rung adds, about its end. The order of the rungs"
+        f" is the protocol's, and another would divide the whole otherwise.{several}",
+        figure,
+    )
+
+
+def _waterfall(ax: Axes, steps: Sequence[Row], place: tuple[int, int], colours: tuple[str, str]) -> None:
+    (i, n), level = place, 0.0
+    width = 0.8 / n
+    ordered = sorted(steps, key=lambda row: row["rung"])
+    last = ordered[-1]
+    for row in ordered:
+        x = row["rung"] + (i - (n - 1) / 2) * width
+        end = level + row["estimate"]
+        ax.bar(x, row["estimate"], 0.9 * width, level, color=colours[row["estimate"] < 0], linewidth=0, zorder=2)
+        ends = [level + row[side] for side in ("ci_low", "ci_high")]
+        if all(map(math.isfinite, ends)):
+            ax.plot([x, x], ends, color="black", linewidth=0.9, zorder=3)
+        if n == 1 and row is not last:
+            ax.plot([x, x + 1], [end, end], color=GREY, linewidth=0.6, linestyle=DASHES[2], zorder=1)
+        level = end
+
+
 FIGURES: dict[str, Callable[[Results], Drawing]] = {
     "slopes": slopes,
     "estimates": estimates,
+    "ladder": ladder,
     "transfer_plane": transfer_plane,
     "accuracy_agreement": accuracy_agreement,
     "training_curves": training_curves,

@@ -38,7 +38,10 @@ def files(results: Results) -> dict[str, bytes]:
     results : tidy
     """
     prefix = results.protocol.get("name", "")
-    tables, drawings, written = tables_and_figures(results, TABLES, FIGURES, prefix, signature(results))
+    absent = () if len(results.ladder) else ("ladder",)
+    there = {name: make for name, make in TABLES.items() if name not in absent}
+    drawn = {name: draw for name, draw in FIGURES.items() if name not in absent}
+    tables, drawings, written = tables_and_figures(results, there, drawn, prefix, signature(results))
     return {"index.html": html(results, tables, drawings).encode(), **written}
 
 
@@ -55,6 +58,7 @@ def html(results: Results, tables: Mapping[str, Table], drawings: Mapping[str, t
         warnings=list(_warnings(results)),
         verdicts=[_verdict(results, row) for row in records(results.verdicts)],
         tally=_tally(results),
+        ladder=[row["sentence"] for row in records(results.ladder) if row["part"] == "whole"],
         drawings=[(name, drawing, Markup(svg)) for name, (drawing, svg) in drawings.items()],  # ours, and escaped XML
         tables=tables,
         failures=_failures(results),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,16 +20,19 @@ COLUMNS = {
     " ci_level test p_value margin p_adjusted family correction dz bayes_factor verdict note",
     "verdicts": "hypothesis declared metric arm arm_params direction scope_teachers scope_examples teacher n_units"
     " estimate ci_low ci_high p_value p_adjusted margin family correction level verdict sentence",
+    "ladder": "metric setting part rung arm arm_params control control_params scope_teachers scope_examples n_teachers"
+    " n_units estimate ci_low ci_high ci_level test p_value p_adjusted share share_low share_high note sentence",
     "transfers": "arm arm_params control control_params teacher seed n_correct n_wrong repaired broken infected cured"
     " net_repaired net_infected",
     "curves": "arm arm_params teacher seed epoch loss",
     "failures": "arm arm_params teacher seed step reason",
 }
-WHOLE = {"teacher", "seed", "epoch", "step"}  # and whatever begins with n_
+WHOLE = {"teacher", "seed", "epoch", "step", "rung"}  # and whatever begins with n_
 REAL = {
     "value", "estimate", "sem", "df", "ci_low", "ci_high", "ci_level", "statistic", "p_value", "p_reverse", "p_refuted",
     "p_equivalence", "margin", "smallest_p", "p_adjusted", "dz", "hedges_g", "rank_biserial", "cles", "bayes_factor",
-    "level", "loss", "repaired", "broken", "infected", "cured", "net_repaired", "net_infected",
+    "level", "loss", "share", "share_low", "share_high", "repaired", "broken", "infected", "cured", "net_repaired",
+    "net_infected",
 }  # fmt: skip
 
 
@@ -43,7 +46,7 @@ class Results:
     protocol_hash : its hash, in every table and on the page
     environment : versions, device, precision, determinism
     amendments : what was added after the protocol was frozen, in order
-    scores, contrasts, verdicts, transfers, curves : tidy tables, see docs/architecture.md
+    scores, contrasts, verdicts, ladder, transfers, curves : tidy tables, see docs/architecture.md
     failures : arm, arm_params, teacher, seed, step, reason; one row a replicate that failed
     """
 
@@ -57,6 +60,7 @@ class Results:
     transfers: pd.DataFrame
     curves: pd.DataFrame
     failures: pd.DataFrame
+    ladder: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def tidy(self) -> "Results":
         """The same results with every column present and typed: text is text, counts are whole, numbers are real.

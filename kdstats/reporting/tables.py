@@ -577,9 +577,53 @@ def transfers(results: Results) -> Table:
     )
 
 
+# Ladder ----------------------------------------------------------------------------------------------------------
+
+
+def ladder(results: Results) -> Table:
+    """What each rung adds to the one below, and what is reached with it."""
+    rows = results.ladder
+    parts = records(rows)
+    reached = {(p["metric"], p["setting"], p["rung"]): p for p in parts if p["part"] in ("reached", "whole")}
+    found = [part for part in parts if part["part"] in ("step", "whole")]
+    whole = "whole, against {}".format
+    several = rows["setting"].nunique() > 1
+    shown = {
+        "Metric": [metric_label(part["metric"]) for part in found],
+        **({"At": [setting(parameters(part["setting"])) for part in found]} if several else {}),
+        "Rung": [whole(part["control"]) if part["part"] == "whole" else part["arm"] for part in found],
+        "Adds [interval]": list(map(interval_text, found)),
+        "Adjusted p": [p_text(part["p_adjusted"]) for part in found],
+        "Share of the whole": [
+            interval_text({"estimate": p["share"], "ci_low": p["share_low"], "ci_high": p["share_high"]}) for p in found
+        ],
+        "Reached [interval]": [
+            NONE if part["part"] == "whole" else interval_text(reached[part["metric"], part["setting"], part["rung"]])
+            for part in found
+        ],
+        "About": [f"{unit_words(part)}, {part['scope_examples']}" for part in found],
+    }
+    return Table(
+        "Ladder",
+        "What each rung adds to the one below it, paired by seed; all rungs have one loss and differ in their target."
+        " The additions sum to the whole. They depend on the order of the rungs, which are not nested, and may be"
+        f" negative. {_levels(rows)} intervals of t tests; p corrected by Holm within a metric. Shares only where the"
+        " whole's interval excludes 0, with Fieller's intervals.",
+        _stamped(results, rows),
+        shown,
+        signature(
+            results, f"n = {_unique(map(unit_words, found), 'none')}", _unique(rows["test"], "no test"), "two-sided"
+        ),
+        numeric=("Adjusted p",),
+        stub=2,
+        empty="The protocol declares no ladder.",
+    )
+
+
 TABLES: dict[str, Callable[[Results], Table]] = {
     "verdicts": verdicts,
     "arms": arms,
+    "ladder": ladder,
     "contrasts": contrasts,
     "exploratory": exploratory,
     "asymmetry": asymmetry,

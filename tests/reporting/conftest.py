@@ -8,7 +8,10 @@ import pandas as pd
 import pytest
 
 from kdstats.catalog import METRICS
+from kdstats.decomposition import decompose
+from kdstats.protocol import Point
 from kdstats.reporting import Results, write_report
+from kdstats.verdicts import Evidence
 
 HASH = "3f8a92c41d07be65a1c2d3e4f5061728394a5b6c7d8e9f001122334455667788"
 IDENTITY = {"protocol": "digits", "protocol_hash": HASH, "dataset": "digits", "split": "test"}
@@ -121,7 +124,21 @@ def make_results(
     }  # fmt: skip
     failures = pd.DataFrame([], columns=["arm", "arm_params", "teacher", "seed", "step", "reason"])
     frames = [pd.DataFrame(rows) for rows in (scores, contrasts, verdicts, transfers, curves)]
-    return Results(protocol, HASH, environment, [], *frames, failures)
+    ladder = pd.DataFrame()
+    if arms == ("siddo", "kd", "kd-other", "rcd"):
+        pairs = tuple(product(range(teachers), range(seeds)))
+        table = frames[0][frames[0]["arm"] != "teacher"]
+        kind = {renamed: arm for arm, renamed in name.items()}
+        texts = [params(kind[n], None if np.isnan(a) else a) for n, a in zip(table["arm"], table["alpha"], strict=True)]
+        evidence = Evidence(table.assign(arm_params=texts), pairs, {t: t - t % 2 for t in range(teachers)})
+        up = ("siddo", "rcd", "kd-other", "kd")
+        rungs = [(f"alpha={a:g}", [point_of(arm, None if arm == "siddo" else a, name) for arm in up]) for a in alphas]
+        ladder = decompose(evidence, rungs, metrics, 0.05)
+    return Results(protocol, HASH, environment, [], *frames, failures, ladder)
+
+
+def point_of(arm, alpha, name):
+    return Point(name[arm], arm, tuple(sorted(settings(arm, alpha).items())), "teacher")
 
 
 def simulate(rng, arm, alpha, quality, shared):

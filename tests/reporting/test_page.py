@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from kdstats.reporting.figures import FIGURES
 from kdstats.reporting.page import files, html
 from kdstats.reporting.tables import TABLES
 
@@ -85,7 +86,7 @@ def test_page_is_accessible(page):
     tags = [tag for tag, _ in page.tags]
     assert tags.count("h1") == tags.count("main") == 1
     assert tags.count("caption") == tags.count("table") == len(TABLES)
-    assert tags.count("figcaption") == tags.count("svg") == 5
+    assert tags.count("figcaption") == tags.count("svg") == len(FIGURES)
     for tag, attrs in page.tags:
         if tag == "svg":
             assert attrs["role"] == "img"
