@@ -291,19 +291,24 @@ PRECISIONS: dict[str, str] = {"float32": "", "bfloat16": "autocast"}
 class Metric:
     """A number of one replicate.
 
-    against: "teacher" for f(teacher, student, labels), "labels" for f(logits, labels).
+    against: "teacher" for f(teacher, student, labels), "labels" for f(logits, labels), "itself" for f(logits).
     better: whether more of it is better, worse, or neither.
     per_example: has per-example values whose mean is the metric, so that claims can be about new examples.
     examples: the scope on examples that a hypothesis has by default.
     bounds: the smallest and the largest value there can be, where both exist: what a failed network might have had.
+    usual: whether a protocol that names no metrics has it.
+    function, part: of ``kdstats.metrics``, where they are not the name and the whole of what it gives.
     """
 
     label: str
-    against: Literal["teacher", "labels"]
+    against: Literal["teacher", "labels", "itself"]
     better: Literal["higher", "lower", "neither"]
     per_example: bool = True
     examples: Literal["this test set", "new"] = "this test set"
     bounds: tuple[float, float] | None = None
+    usual: bool = True
+    function: str = ""
+    part: str = ""
 
 
 SHARE = (0.0, 1.0)
@@ -326,7 +331,19 @@ METRICS: dict[str, Metric] = {
     "negative_transfer": Metric(
         "Agreement where the teacher is wrong, A⁻", "teacher", "neither", examples="new", bounds=SHARE
     ),
+    "entropy": Metric("Entropy", "itself", "neither", usual=False),
+    "target_confidence": Metric("Confidence in the true class", "labels", "neither", bounds=SHARE, usual=False),
+    "derived_average": Metric(
+        "Mean wrong-class probability, DA", "labels", "neither", usual=False, function="distinctness", part="da"
+    ),
+    "derived_spread": Metric(
+        "Spread of wrong-class probabilities, DV", "labels", "neither", usual=False, function="distinctness", part="dv"
+    ),
+    "inherent_variance": Metric(
+        "Variance among wrong classes, IV", "labels", "neither", usual=False, function="distinctness", part="iv"
+    ),
 }
+USUAL = tuple(name for name, metric in METRICS.items() if metric.usual)
 
 # A metric that exists only between an arm and its control. Its estimators: headroom bears verdicts, raw and log_odds
 # are positive under pure copying and only describe (see kdstats.metrics.transfers).

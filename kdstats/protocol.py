@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, fi
 from pydantic_core import PydanticCustomError
 
 from kdstats import catalog
-from kdstats.catalog import ARMS, ASYMMETRY, AT_A_MARGIN, METRICS, NEED_CLASSES, PACED, Block, Initialisation
+from kdstats.catalog import ARMS, ASYMMETRY, AT_A_MARGIN, METRICS, NEED_CLASSES, PACED, USUAL, Block, Initialisation
 from kdstats.documents import (
     Document,
     KeyPath,
@@ -658,7 +658,7 @@ class Protocol(Block):
     metrics: Annotated[
         tuple[Annotated[str, OneOf(METRICS)], ...],
         Field(strict=False, description="a list of metrics", validate_default=True),
-    ] = tuple(METRICS)
+    ] = USUAL
     level: Level = 0.05
     correction: Correction = "holm"
 

@@ -134,9 +134,11 @@ def scores(networks: Networks) -> pd.DataFrame:
 def _measure(
     name: str, teacher: NDArray[Any] | None, logits: NDArray[Any], labels: NDArray[Any], per_example: bool = False
 ) -> Any:
-    function = getattr(metrics, name)
-    arguments = (logits, labels) if METRICS[name].against == "labels" else (teacher, logits, labels)
-    return function(*arguments, per_example=True) if per_example else function(*arguments)
+    metric = METRICS[name]
+    function = getattr(metrics, metric.function or name)
+    arguments = {"teacher": (teacher, logits, labels), "labels": (logits, labels), "itself": (logits,)}[metric.against]
+    found = function(*arguments, per_example=True) if per_example else function(*arguments)
+    return getattr(found, metric.part) if metric.part else found
 
 
 def _size(name: str, teacher: NDArray[Any] | None, labels: NDArray[Any]) -> int:

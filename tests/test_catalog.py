@@ -27,7 +27,7 @@ def test_arms():
 
 def test_metrics_and_datasets():
     for name, metric in catalog.METRICS.items():
-        parameters = inspect.signature(getattr(metrics, name)).parameters
+        parameters = inspect.signature(getattr(metrics, metric.function or name)).parameters
         assert next(iter(parameters)) == ("teacher" if metric.against == "teacher" else "logits")
     assert set(catalog.DATASETS) == {"digits", "npz", *READERS} and set(READERS) == set(CLASSES)
 

@@ -18,6 +18,17 @@ from kdstats.metrics.linearised import (
     relative_flip_examples,
 )
 from kdstats.metrics.observed import Observed, Source, observe
+from kdstats.metrics.relations import (
+    Distinctness,
+    affinity_similarity,
+    class_affinity,
+    distinctness,
+    matched_temperature,
+    rank_consistency,
+    target_confidence,
+    top_overlap,
+    top_overlap_by_chance,
+)
 from kdstats.metrics.similarity import (
     activation_distance,
     agreement,
@@ -50,6 +61,7 @@ from kdstats.metrics.transfers import (
 )
 
 __all__ = [
+    "Distinctness",
     "Observed",
     "Source",
     "Transfer",
@@ -57,6 +69,7 @@ __all__ = [
     "UndefinedMetric",
     "accuracy",
     "activation_distance",
+    "affinity_similarity",
     "agreement",
     "agreement_given_class_examples",
     "asymmetry_examples",
@@ -67,10 +80,12 @@ __all__ = [
     "capa",
     "capa_examples",
     "caution",
+    "class_affinity",
     "class_wise_calibration_error",
     "copy_probability",
     "copy_probability_examples",
     "cross_entropy",
+    "distinctness",
     "entropy",
     "error_consistency",
     "error_consistency_examples",
@@ -83,12 +98,17 @@ __all__ = [
     "matched_counts",
     "matched_influence",
     "matched_score",
+    "matched_temperature",
     "negative_flip_rate",
     "negative_transfer",
     "observe",
     "positive_transfer",
+    "rank_consistency",
     "rank_disagreement",
     "relative_flip_examples",
+    "target_confidence",
+    "top_overlap",
+    "top_overlap_by_chance",
     "transfer",
     "transfer_masks",
     "transfer_of_agreements",

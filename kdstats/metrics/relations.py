@@ -374,7 +374,7 @@ def _two_networks(one: ArrayLike, other: ArrayLike, labels: ArrayLike) -> tuple[
 
 def _check_classes(classes: int) -> None:
     if classes < 3:
-        raise ValueError(
+        raise UndefinedMetric(
             f"there are {classes} classes: a single wrong class has no distinctness, order or relations; three or more"
             " are needed"
         )

@@ -40,6 +40,7 @@ from kdstats.stats.pivots import TwoWay
 from kdstats.stats.planning import power, smallest_n, variance_components
 from kdstats.stats.ranks import cliffs_delta, friedman, friedman_pairs, jonckheere, mann_whitney, page_l
 from kdstats.stats.ratios import Ratio, fieller, fieller_of_moments
+from kdstats.stats.relations import mantel, stability
 from kdstats.stats.resampling import bootstrap, max_t
 from kdstats.stats.results import TestResult
 from kdstats.stats.sequential import (
@@ -87,6 +88,7 @@ __all__ = [
     "infer",
     "jonckheere",
     "mann_whitney",
+    "mantel",
     "mantel_haenszel",
     "max_t",
     "mcnemar",
@@ -108,6 +110,7 @@ __all__ = [
     "sign_flip",
     "slopes",
     "smallest_n",
+    "stability",
     "to_units",
     "tost",
     "tost_proportions",
