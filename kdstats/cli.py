@@ -16,7 +16,9 @@ from kdstats import __version__
 from kdstats.errors import UserError
 
 if TYPE_CHECKING:
-    from kdstats.pipeline import Options
+    from kdstats.datasets import Dataset
+    from kdstats.pipeline import Options, Status
+    from kdstats.plan import Plan
     from kdstats.training.workers import Progress
 
 app = typer.Typer(
@@ -122,14 +124,19 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Plan, train what is missing, score, test, report. The same command again continues."""
-    from kdstats.pipeline import run_protocol
+    from kdstats.pipeline import run_protocol, run_study
+    from kdstats.study import study_of
 
     options = _options(
         run_dir=run_dir, report_dir=report_dir, data_dir=data_dir, store=store, device=device, workers=workers,
         engine=engine, fast=fast, allow_mixed=allow_mixed,
     )  # fmt: skip
+    study = study_of(protocol)
     with progress(quiet) as show:
-        page = run_protocol(protocol, options, say(quiet), show)
+        if study:
+            page = run_study(study, protocol, options, say(quiet), show)
+        else:
+            page = run_protocol(protocol, options, say(quiet), show)
     if not quiet:
         print_verdicts(page.parent)
 
@@ -138,11 +145,27 @@ def run(
 @guarded
 def plan(protocol: ProtocolFile, run_dir: RunDir = None, data_dir: DataDir = None) -> None:
     """Say what a protocol would train and what its hypotheses can reach; nothing is written."""
-    from kdstats.pipeline import plan_protocol
+    from kdstats.pipeline import of_study, plan_protocol
+    from kdstats.study import study_of
+
+    options = _options(run_dir=run_dir, data_dir=data_dir)
+    study = study_of(protocol)
+    if study is None:
+        print_plan(*plan_protocol(protocol, options)[:2])
+        return
+    print(f"study {study.name}, hash {study.hash[:12]}, over {study.over}; what its runs share is trained once")
+    for _, one, own in of_study(study, options):
+        print_plan(*plan_protocol(protocol, own, one)[:2])
+    print(f"{len(study.trends)} trends, level {study.level:g}, correction {study.correction}:")
+    for trend in study.trends:
+        print(f"  {trend.name}: {trend.metric} of {trend.arm} {trend.direction}")
+
+
+def print_plan(made: "Plan", dataset: "Dataset") -> None:
+    """What one protocol would train, and what its hypotheses can reach."""
     from kdstats.plan import sizes
     from kdstats.protocol import grows
 
-    made, dataset, _ = plan_protocol(protocol, _options(run_dir=run_dir, data_dir=data_dir))
     p = made.protocol
     teachers = sum(replicate.role == "teacher" for replicate in made.replicates)
     students = len(made.replicates) - teachers
@@ -182,12 +205,21 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train what is missing. Needs torch and numpy and no statistics package."""
+    from kdstats.pipeline import freeze_study, of_study
     from kdstats.pipeline import train as train_protocol
+    from kdstats.study import study_of
 
     options = _options(
         run_dir=run_dir, data_dir=data_dir, store=store, device=device, workers=workers, engine=engine, fast=fast
     )  # fmt: skip
+    study = study_of(protocol)
     with progress(quiet) as show:
+        if study:
+            freeze_study(study, protocol, options)
+            for value, one, own in of_study(study, options):
+                say(quiet)(f"{study.over} = {value}")
+                train_protocol(protocol, own, say(quiet), show, one)
+            return
         folder, made = train_protocol(protocol, options, say(quiet), show)
     say(quiet)(
         f"{folder}: all {len(made.replicates)} replicates are there; next: kdstats report {shlex.quote(str(folder))}"
@@ -198,9 +230,21 @@ def train(
 @guarded
 def status(run: RunFolder) -> None:
     """Say how far a run is; changes nothing."""
+    from kdstats.pipeline import STUDY
     from kdstats.pipeline import status as status_of
+    from kdstats.study import read_study
 
-    s = status_of(run)
+    if (run / STUDY).exists():
+        for value in read_study(run / STUDY).values:
+            if (run / value / "protocol.yaml").exists():
+                print_status(status_of(run / value))
+            else:
+                print(f"{value}: not begun")
+        return
+    print_status(status_of(run))
+
+
+def print_status(s: "Status") -> None:
     print(f"protocol {s.name}, hash {s.hash[:12]}: {s.trained} of {s.total} replicates trained, {s.failed} failed")
     for damage in s.damaged:
         print(f"damaged: {damage}")
@@ -393,9 +437,11 @@ def audit(
 @guarded
 def report(run: RunFolder, report_dir: ReportDir = None, allow_mixed: AllowMixed = False, quiet: Quiet = False) -> None:
     """Test a run and write its tables, figures and page."""
+    from kdstats.pipeline import STUDY, report_again
     from kdstats.pipeline import report as report_run
 
-    report_run(run, report_dir, allow_mixed, say(quiet))
+    make = report_again if (run / STUDY).exists() else report_run
+    make(run, report_dir, allow_mixed, say(quiet))
 
 
 def _channels(text: str | None) -> tuple[float, ...] | None:
@@ -417,10 +463,12 @@ def print_verdicts(folder: Path) -> None:
     """The verdicts of a report, one line each."""
     import csv
 
-    with (folder / "tables" / "verdicts.csv").open(encoding="utf-8", newline="") as file:
+    of_study = folder / "tables" / "trends.csv"
+    table = of_study if of_study.exists() else folder / "tables" / "verdicts.csv"
+    with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        print(f"{row['hypothesis']}: {row['verdict']}")
+        print(f"{row.get('hypothesis') or row.get('trend')}: {row['verdict']}")
 
 
 def print_design(claim: Any) -> None:

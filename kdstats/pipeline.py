@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kdstats.protocol import Hypotheses, Hypothesis, HypothesisPoint
     from kdstats.reporting import Results
     from kdstats.scoring import Networks, ScoreTable
+    from kdstats.study import Study
     from kdstats.training.workers import Progress
     from kdstats.verdicts import Comparison, Evidence
 
@@ -85,15 +86,21 @@ def dataset_loader(protocol: Protocol, file: Path, data_dir: Path | None) -> Cal
     )  # fmt: skip
 
 
-def plan_protocol(file: Path, options: Options) -> tuple[Plan, Dataset, Callable[[], Dataset]]:
+def plan_protocol(
+    file: Path, options: Options, protocol: Protocol | None = None
+) -> tuple[Plan, Dataset, Callable[[], Dataset]]:
     """Read a protocol and its data, and plan; nothing is written.
+
+    Parameters
+    ----------
+    protocol : one of those of a study, whose file it is
 
     Raises
     ------
     UserError
         Where the protocol, the data or an unattainable hypothesis must be changed first.
     """
-    protocol = read_protocol(file)
+    protocol = protocol or read_protocol(file)
     load = dataset_loader(protocol, file, options.data_dir)
     dataset = load()
     if protocol.recipe.batch_size > len(dataset.y_train):
@@ -137,7 +144,7 @@ def report_folder(name: str, options: Options) -> Path:
     return options.report_dir or Path("reports") / name
 
 
-def train(file: Path, options: Options, say: Say, show: Show) -> tuple[Path, Plan]:
+def train(file: Path, options: Options, say: Say, show: Show, protocol: Protocol | None = None) -> tuple[Path, Plan]:
     """Freeze the protocol in its run directory and train every replicate that is not there.
 
     A protocol with `stop` is looked at after every seed, until all its verdicts are reached.
@@ -146,7 +153,7 @@ def train(file: Path, options: Options, say: Say, show: Show) -> tuple[Path, Pla
         from kdstats.training.engine import choose_device
 
         choose_device(options.device)
-    plan, dataset, load = plan_protocol(file, options)
+    plan, dataset, load = plan_protocol(file, options, protocol)
     say(dataset.note) if dataset.note else None
     run = run_folder(plan.protocol.name, options)
     root = run / "replicates"
@@ -311,6 +318,7 @@ def _git_commit() -> str | None:
 # dependence is not known. C's sister paper takes this correction too.
 EXPLORATORY = "by"
 STAMP = "results.json"
+STUDY = "study.yaml"
 TABLES = ("scores", "contrasts", "verdicts", "ladder", "transfers", "curves", "failures")
 
 
@@ -464,14 +472,14 @@ def report(run: Path, report_dir: Path | None, allow_mixed: bool, say: Say) -> P
     return folder / "index.html"
 
 
-def run_protocol(file: Path, options: Options, say: Say, show: Show) -> Path:
+def run_protocol(file: Path, options: Options, say: Say, show: Show, protocol: Protocol | None = None) -> Path:
     """All of it; the same command again completes what is missing, and does nothing where nothing is.
 
     Returns
     -------
     The report's page.
     """
-    run, plan = train(file, options, say, show)
+    run, plan = train(file, options, say, show, protocol)
     folder = report_folder(plan.protocol.name, options)
     inputs = _inputs(run, plan, options.allow_mixed)
     if _stamped(run) == {"inputs": inputs, "outputs": _outputs(run, folder)}:
@@ -480,6 +488,82 @@ def run_protocol(file: Path, options: Options, say: Say, show: Show) -> Path:
         return folder / "index.html"
     say(f"testing {len(plan.floors)} hypotheses on {len(plan.replicates)} replicates")
     return report(run, folder, options.allow_mixed, say)
+
+
+# Studies ---------------------------------------------------------------------------------------------------------
+
+
+def of_study(study: "Study", options: Options) -> list[tuple[str, Protocol, Options]]:
+    """Each value, its protocol, and where its run and report are: RUN/VALUE, REPORT/VALUE, one store for all."""
+    run, folder = run_folder(study.name, options), report_folder(study.name, options)
+    home = options.store or run / "replicates"
+    return [
+        (value, protocol, replace(options, run_dir=run / value, report_dir=folder / value, store=home))
+        for value, protocol in zip(study.values, study.protocols, strict=True)
+    ]
+
+
+def freeze_study(study: "Study", file: Path, options: Options) -> frozenset[str]:
+    """Fix a study in its run directory; the trends that were declared after training."""
+    run = run_folder(study.name, options)
+    with store.disk_errors(run):
+        run.mkdir(parents=True, exist_ok=True)
+    declared = {trend.name: trend.model_dump_json() for trend in study.trends}
+    late = store.freeze_study(run, study.hash, declared, study.values)
+    with store.disk_errors(run):
+        store.write_whole(run / STUDY, file.read_bytes())
+    return late
+
+
+def run_study(study: "Study", file: Path, options: Options, say: Say, show: Show) -> Path:
+    """Run a study's protocols one after the other, judge its trends, and report both.
+
+    Each value has its run in RUN/VALUE and its report in REPORT/VALUE; what they have in common is trained once.
+
+    Returns
+    -------
+    The study's page.
+    """
+    late = freeze_study(study, file, options)
+    for value, protocol, own in of_study(study, options):
+        say(f"{study.over} = {value}")
+        run_protocol(file, own, say, show, protocol)
+    run, folder = run_folder(study.name, options), report_folder(study.name, options)
+    return report_study(study, run, folder, late, options.allow_mixed, say)
+
+
+def report_again(run: Path, report_dir: Path | None, allow_mixed: bool, say: Say) -> Path:
+    """Test and report a study that lies in a run directory, its runs first."""
+    from kdstats.study import read_study
+
+    study = read_study(run / STUDY)
+    folder = report_dir or Path("reports") / study.name
+    late = frozenset(store.read_json(run / "study.json")["late"])
+    for value in study.values:
+        report(run / value, folder / value, allow_mixed, say)
+    return report_study(study, run, folder, late, allow_mixed, say)
+
+
+def report_study(study: "Study", run: Path, folder: Path, late: frozenset[str], allow_mixed: bool, say: Say) -> Path:
+    """Judge the trends of a study whose runs are there, and write its page."""
+    from kdstats import scoring, trends
+    from kdstats.reporting.studies import StudyResults, write_study
+
+    networks = []
+    for value in study.values:
+        of = scoring.read_networks(run / value, plan_of(run / value, store.read_frozen(run / value)))
+        _devices(of, allow_mixed)
+        networks.append(of)
+    scores = [scoring.scores(of) for of in networks]
+    rows, levels = trends.judge(study, scores, networks, late)
+    described = trends.describe(study, networks)
+    with store.disk_errors(run):
+        for name, table in (("trends", rows), ("levels", levels), ("capacities", described)):
+            store.write_whole(run / f"{name}.csv", table.to_csv(index=False).encode())
+    made_on = sorted({one for of in networks for one in _devices(of, True)})
+    page = write_study(StudyResults(study, rows, levels, described, made_on), folder)
+    say(f"report: {page}")
+    return page
 
 
 def _stamped(run: Path) -> Any:

@@ -647,8 +647,7 @@ class Protocol(Block):
     stop: Stop | None = None
     hypotheses: Annotated[
         tuple[Hypothesis, ...],
-        Field(strict=False, description="a list of one or more hypotheses"),
-        BeforeValidator(_not_empty),
+        Field(strict=False, description="a list of hypotheses; [] where there are none and all is exploratory"),
     ]
     ladder: Annotated[
         tuple[Text, ...] | None,

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -382,6 +382,34 @@ def freeze(
         write_json(run / "amendments.json", amendments)
         write_whole(file, dump(protocol).encode())
         return Frozen(protocol, amendment["hash"], old.environment, amendments)
+
+
+def freeze_study(run: Path, study: str, trends: Mapping[str, str], values: Sequence[str]) -> frozenset[str]:
+    """Fix a study in its run directory before anything trains; the names of trends that were declared later.
+
+    Raises
+    ------
+    UserError
+        Where the directory belongs to another study, or a trend was changed or taken away.
+    """
+    file = run / "study.json"
+    with disk_errors(run), run_lock(run):
+        frozen = read_json(file) if file.exists() else {"hash": study, "values": list(values), "trends": {}, "late": []}
+        if not isinstance(frozen, dict) or not {"values", "trends", "late"} <= frozen.keys():
+            raise UserError(f"{file}: is damaged. {REMEDY}")
+        if frozen["values"] != list(values):
+            raise UserError(
+                f"{run}: belongs to a study over {', '.join(frozen['values'])}, not {', '.join(values)}. Choose another"
+                " --run-dir; --store keeps what was trained"
+            )
+        changed = [name for name, trend in frozen["trends"].items() if trends.get(name) != trend]
+        if changed:
+            raise UserError(f"{run}: the trend {changed[0]} was changed or taken away; what was declared stays")
+        trained = any(run.glob(f"*/replicates/*/{SUMS}"))
+        added = [name for name in trends if name not in frozen["trends"]]
+        frozen |= {"hash": study, "trends": dict(trends), "late": [*frozen["late"], *(added if trained else [])]}
+        write_json(file, frozen)
+        return frozenset(frozen["late"])
 
 
 def _same_data(run: Path, frozen: Frozen, fingerprint: str) -> Frozen:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from kdstats.catalog import ARMS, CORRECTIONS, FAMILY_WISE
@@ -47,10 +47,8 @@ def files(results: Results) -> dict[str, bytes]:
 
 def html(results: Results, tables: Mapping[str, Table], drawings: Mapping[str, tuple[Drawing, str]]) -> str:
     """The page: what was asked, verdicts, figures, tables, what failed, what was added, how it was made."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((HERE / "page.html").read_text("utf-8"))
-    return template.render(
-        css=Markup((HERE / "page.css").read_text("utf-8")),
+    return rendered(
+        "page.html",
         name=clean(results.protocol.get("name", "unnamed")),
         hash=clean(results.protocol_hash),
         signature=signature(results),
@@ -66,9 +64,16 @@ def html(results: Results, tables: Mapping[str, Table], drawings: Mapping[str, t
         made=list(_made(results.environment)),
         protocol=write_document(_plain(results.protocol)),
         late=LATE,
-        symbols=SYMBOLS,
-        cells=zip,
     )
+
+
+def rendered(template: str, **words: Any) -> str:
+    """A page from its template in this folder; all words are text, whatever they hold."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    css = Markup((HERE / "page.css").read_text("utf-8"))
+    return environment.get_template(template).render(css=css, symbols=SYMBOLS, cells=zip, **words)
 
 
 # What was asked and found ----------------------------------------------------------------------------------------
