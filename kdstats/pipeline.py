@@ -144,6 +144,20 @@ def report_folder(name: str, options: Options) -> Path:
     return options.report_dir or Path("reports") / name
 
 
+def freeze_protocol(
+    file: Path, options: Options, protocol: Protocol | None = None
+) -> tuple[Plan, Dataset, Callable[[], Dataset], store.Frozen]:
+    """Plan a protocol, and fix it in its run directory before anything trains."""
+    plan, dataset, load = plan_protocol(file, options, protocol)
+    run = run_folder(plan.protocol.name, options)
+    with store.disk_errors(run):
+        run.mkdir(parents=True, exist_ok=True)
+    homes = (run / "replicates", options.store or run / "replicates")
+    students = [replicate.id for replicate in plan.replicates if replicate.role == "student"]
+    existed = sum(any(store.complete(home, id) for home in homes) for id in students)
+    return plan, dataset, load, store.freeze(run, plan.protocol, dataset.fingerprint, environment(options), existed)
+
+
 def train(file: Path, options: Options, say: Say, show: Show, protocol: Protocol | None = None) -> tuple[Path, Plan]:
     """Freeze the protocol in its run directory and train every replicate that is not there.
 
@@ -153,16 +167,11 @@ def train(file: Path, options: Options, say: Say, show: Show, protocol: Protocol
         from kdstats.training.engine import choose_device
 
         choose_device(options.device)
-    plan, dataset, load = plan_protocol(file, options, protocol)
+    plan, dataset, load, frozen = freeze_protocol(file, options, protocol)
     say(dataset.note) if dataset.note else None
     run = run_folder(plan.protocol.name, options)
     root = run / "replicates"
-    with store.disk_errors(run):
-        run.mkdir(parents=True, exist_ok=True)
     home = options.store or root
-    students = [replicate.id for replicate in plan.replicates if replicate.role == "student"]
-    existed = sum(store.complete(root, id) or store.complete(home, id) for id in students)
-    frozen = store.freeze(run, plan.protocol, dataset.fingerprint, environment(options), existed)
     if frozen.environment.get("students_existed"):
         say(f"{run}: students of this protocol existed before it was frozen; the report says so in every row")
     if frozen.amendments:
@@ -504,7 +513,7 @@ def of_study(study: "Study", options: Options) -> list[tuple[str, Protocol, Opti
 
 
 def freeze_study(study: "Study", file: Path, options: Options) -> frozenset[str]:
-    """Fix a study in its run directory; the trends that were declared after training."""
+    """Fix a study and all its protocols before anything trains; the trends that were declared after training."""
     run = run_folder(study.name, options)
     with store.disk_errors(run):
         run.mkdir(parents=True, exist_ok=True)
@@ -512,6 +521,8 @@ def freeze_study(study: "Study", file: Path, options: Options) -> frozenset[str]
     late = store.freeze_study(run, study.hash, declared, study.values)
     with store.disk_errors(run):
         store.write_whole(run / STUDY, file.read_bytes())
+    for _, protocol, own in of_study(study, options):  # all of them: what they share is there when the second begins
+        freeze_protocol(file, own, protocol)
     return late
 
 

@@ -50,7 +50,7 @@ def judge(
 
     Teachers (means of their students; pairs of teachers where an arm is taught by the other one) are the units. Where
     every value has teachers of its own, trends are tested by Jonckheere–Terpstra; where all values share theirs, by
-    Page's test with teachers as blocks. The estimate is the last value minus the first, by Welch's or the paired t.
+    Page's test with teachers as blocks (of two values, by sign flips). The estimate is the last value minus the first, by Welch's or the paired t.
     "stable" holds where every two values are equivalent within the margin (TOST, the largest p). All p of a study are
     corrected together; of those that may be refuted, the reverse p too.
     """
@@ -139,11 +139,11 @@ def _trend(trend: Trend, units: Sequence[Units], shared: bool, ci_level: float) 
         return row | {"test": "equivalence of every two values (TOST)", "p_value": p}
 
     def tested(alternative: Any) -> Any:
-        return (
-            stats.page_l(table, alternative=alternative)
-            if shared
-            else stats.jonckheere(groups, alternative=alternative)
-        )
+        if not shared:
+            return stats.jonckheere(groups, alternative=alternative)
+        if len(groups) == 2:
+            return stats.sign_flip(groups[1], groups[0], alternative=alternative)
+        return stats.page_l(table, alternative=alternative)
 
     sides = {"increasing": ("greater", "less"), "decreasing": ("less", "greater"), "two-sided": ("two-sided", None)}
     side, reverse = sides[trend.direction]

@@ -194,3 +194,20 @@ def test_a_study_runs_continues_and_reports(tmp_path):
     assert kdstats("status", "runs/tiny", cwd=tmp_path).stdout.count("20 of 20 replicates trained") == 3
     assert kdstats("report", "runs/tiny", cwd=tmp_path).returncode == 0
     assert json.loads((tmp_path / "runs" / "tiny" / "study.json").read_text())["late"] == ["late"]
+
+
+def test_what_values_share_is_trained_once_and_not_called_late(tmp_path):
+    text = STUDY.replace("over: teacher.model", "over: arms.kd.temperature").replace("[mlp, cnn, resnet8]", "[1, 4]")
+    text = text.replace("{seeds: 4}", "{model: mlp, seeds: 2}").replace("kd: {alpha: 0.9, temperature: 4}", "kd: {}")
+    gains = "  - {name: gains, metric: accuracy, arm: kd, direction: two-sided}\n"
+    done = kdstats(
+        "run", written(tmp_path, text.partition("  - {name: spread")[0] + gains), "--workers", "1", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs" / "tiny"
+    # 2 teachers, their ce and kd-other (two alphas) once, kd at two temperatures
+    assert len(list((run / "replicates").glob("*/meta.json"))) == 2 + 2 + 4 + 4
+    assert {json.loads((run / v / "environment.json").read_text())["students_existed"] for v in ("1", "4")} == {0}
+    trends = pd.read_csv(run / "trends.csv")
+    assert trends["blocks"].all() and trends["test"].str.contains("sign-flip").all()
+    assert len(pd.read_csv(run / "capacities.csv")) == 0  # all values have the same teachers
