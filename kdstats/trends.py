@@ -50,9 +50,9 @@ def judge(
 
     Teachers (means of their students; pairs of teachers where an arm is taught by the other one) are the units. Where
     every value has teachers of its own, trends are tested by Jonckheere–Terpstra; where all values share theirs, by
-    Page's test with teachers as blocks (of two values, by sign flips). The estimate is the last value minus the first, by Welch's or the paired t.
-    "stable" holds where every two values are equivalent within the margin (TOST, the largest p). All p of a study are
-    corrected together; of those that may be refuted, the reverse p too.
+    Page's test with teachers as blocks (of two values, by sign flips). The estimate is the last value minus the first,
+    by Welch's or the paired t. "stable" holds where every two values are equivalent within the margin (TOST, the
+    largest p). All p of a study are corrected together; of those that may be refuted, the reverse p too.
     """
     shared = _shared(networks)
     rows, levels = [], []
