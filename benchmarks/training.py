@@ -7,8 +7,8 @@
 The opponent is written as such a framework would be: images through torchvision's transforms in a DataLoader with a
 worker process a core, one network after the other, the teacher's forward pass for every student, eager torch in NCHW,
 all cores for one network; in float32, or under autocast where the case says so. Both train the same networks of the
-same protocol with the same recipe and batch; both times include the start of processes and the predictions at the end. Cases
-on CIFAR-10 need --data-dir (or KDSTATS_DATA); without it they are left out, and that is said.
+same protocol with the same recipe and batch; both times include the start of processes and the predictions at the end.
+Cases on CIFAR-10 need --data-dir (or KDSTATS_DATA); without it they are left out, and that is said.
 """
 
 import argparse
