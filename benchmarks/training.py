@@ -133,7 +133,7 @@ def opponents_loop(
 ) -> nn.Module:
     """One network: as in the reference code of KD papers."""
     model = plain_network(replicate.model, dataset, replicate.teacher, seed).to(device)
-    optimiser = make_optimiser(recipe, model)
+    optimiser = make_optimiser(recipe, list(model.parameters()))
     steps, step = len(loader), 0
     parameters = dict(replicate.point.parameters) if replicate.point else {}
     kind = replicate.kind
