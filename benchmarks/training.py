@@ -57,9 +57,10 @@ class Case:
     devices: tuple[str, ...] = ("cpu", "cuda")
 
     def protocol(self, folder: Path) -> Path:
-        file = folder / f"{self.name}.yaml"
+        name = self.name.replace(" ", "-")
+        file = folder / f"{name}.yaml"
         file.write_text(
-            f"name: {self.name}\n"
+            f"name: {name}\n"
             f"dataset: {{name: {self.dataset}, train: {self.train}, test: {self.test}}}\n"
             f"teacher: {{model: {self.model}, seeds: {self.teachers}}}\nstudent: {{model: {self.model}, seeds: 1}}\n"
             f"recipe: {self.recipe}\n"
