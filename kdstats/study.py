@@ -153,10 +153,10 @@ def _with(node: Node, path: Sequence[str], value: Node) -> Node:
 def _head_mistakes(head: Head) -> Iterator[Mistake]:
     if len(head.values) < 2:
         yield ("values",), "a ladder of one rung: a trend needs two values or more, in their order"
-    texts = list(map(str, head.values))
+    texts = list(map(value_text, head.values))  # the names of their folders
     for i, text in enumerate(texts):
         if text in texts[:i]:
-            yield ("values", i), f"{shown(head.values[i])} is here twice"
+            yield ("values", i), f"{shown(head.values[i])} is here twice, as {text}"
     if head.over.split(".")[0] not in Protocol.model_fields or head.over in ("name", "hypotheses", "arms", "level"):
         there = "teacher.model, student.model, recipe.epochs, dataset.train, arms.kd.temperature"
         yield ("over",), f"{shown(head.over)} is no key of a protocol that can vary; such as {there}"

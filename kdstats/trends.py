@@ -22,7 +22,7 @@ from kdstats.verdicts import number
 
 TRENDS = (
     "study", "study_hash", "trend", "declared", "metric", "arm", "control", "direction", "margin", "over", "first",
-    "last", "n_values", "n_units", "blocks", "estimate", "ci_low", "ci_high", "ci_level", "test", "statistic",
+    "last", "n_values", "n_units", "n_lost", "blocks", "estimate", "ci_low", "ci_high", "ci_level", "test", "statistic",
     "p_value", "p_reverse", "p_adjusted", "p_refuted", "correction", "level", "verdict", "sentence", "version",
 )  # fmt: skip
 LEVELS = (
@@ -72,7 +72,8 @@ def judge(
              "value": value, "order": i, **_level(list(of.values()), study.level / len(study.values))}
             for i, (value, of) in enumerate(zip(study.values, units, strict=True))
         ]  # fmt: skip
-        rows.append(identity | _trend(trend, units, shared, 1 - study.level))
+        lost = sum(_lost(trend, protocol, table) for protocol, table in zip(study.protocols, scores, strict=True))
+        rows.append(identity | _trend(trend, units, shared, 1 - study.level) | {"n_lost": lost})
     for key, out in (("p_value", "p_adjusted"), ("p_reverse", "p_refuted")):
         there = [row for row in rows if not math.isnan(row.get(key, math.nan))]
         for row, p in zip(there, stats.adjust([r[key] for r in there], study.correction) if there else (), strict=True):
@@ -89,15 +90,27 @@ def _shared(networks: Sequence[Networks]) -> bool:
     return len(teachers) == 1
 
 
+def _lost(trend: Trend, protocol: Protocol, scores: pd.DataFrame) -> int:
+    """Networks of a trend's arms that have no score at one value: they failed, or the metric does not exist."""
+    lost = 0
+    for arm in filter(None, (trend.arm, trend.control)):
+        planned = len(protocol.teacher.seeds) * (1 if arm == TEACHER else len(protocol.student.seeds))
+        lost += planned - len(_values(trend, protocol, scores, arm))
+    return lost
+
+
+def _values(trend: Trend, protocol: Protocol, scores: pd.DataFrame, arm: str) -> pd.Series:
+    """The metric's values of one arm, by (teacher, seed)."""
+    params = "" if arm == TEACHER else parameters_text(points_at(protocol, arm, trend.at)[0].parameters)
+    mine = scores[(scores["arm"] == arm) & (scores["arm_params"] == params) & (scores["metric"] == trend.metric)]
+    return mine.dropna(subset=["value"]).set_index(["teacher", "seed"])["value"]
+
+
 def _units(trend: Trend, protocol: Protocol, scores: pd.DataFrame) -> Units:
     """The value of each unit at one value of the study."""
-
-    def of(arm: str) -> pd.Series:
-        params = "" if arm == TEACHER else parameters_text(points_at(protocol, arm, trend.at)[0].parameters)
-        mine = scores[(scores["arm"] == arm) & (scores["arm_params"] == params) & (scores["metric"] == trend.metric)]
-        return mine.dropna(subset=["value"]).set_index(["teacher", "seed"])["value"]
-
-    values = of(trend.arm) - of(trend.control) if trend.control else of(trend.arm)
+    values = _values(trend, protocol, scores, trend.arm)
+    if trend.control:
+        values = values - _values(trend, protocol, scores, trend.control)
     by_teacher = values.dropna().groupby(level="teacher").mean()
     arms = [
         points_at(protocol, arm, trend.at)[0].kind for arm in (trend.arm, trend.control) if arm not in (None, TEACHER)
@@ -206,6 +219,8 @@ def _affinity(trend: Trend, study: Study, networks: Sequence[Networks]) -> dict[
 
 
 def _verdict(row: Mapping[str, Any], level: float) -> str:
+    if row.get("n_lost"):  # what failed is not known to be like the rest
+        return "inconclusive"
     if row.get("p_adjusted", 1.0) <= level:
         return "supported"
     return "refuted" if row.get("p_refuted", 1.0) <= level else "inconclusive"
@@ -226,8 +241,10 @@ def sentence(row: Mapping[str, Any], family: int) -> str:
     ends = f"{100 * row['ci_level']:g} % interval [{number(row['ci_low'])}, {number(row['ci_high'])}]"
     adjusted = f"{number(row['p_adjusted'])} after {CORRECTION_NAMES[row['correction']]} over {family} trends"
     units = f"{row['n_units']} teachers{' at every value' if row['blocks'] else ''}"
+    n = row.get("n_lost", 0)
+    lost = f"; {n} network{' has' if n == 1 else 's have'} no score, and what is left cannot decide" if n else ""
     return (
-        f"That {claim} {said[row['verdict']]}: {change} is {number(row['estimate'])}, {ends};"
+        f"That {claim} {said[row['verdict']]}: {change} is {number(row['estimate'])}, {ends}{lost};"
         f" p = {number(row['p_value'])}, {adjusted}. Speaks of teachers of this recipe ({units}), on this test set."
     )
 

@@ -74,6 +74,7 @@ def test_values_within_an_arm_and_numbers(tmp_path):
     [
         ("[mlp, cnn, resnet8]", "[mlp]", "s.yaml:4: values: a ladder of one rung"),
         ("[mlp, cnn, resnet8]", "[mlp, cnn, mlp]", "s.yaml:4: values[2]: 'mlp' is here twice"),
+        ("[mlp, cnn, resnet8]", "[a:b, a-b]", "values[1]: 'a-b' is here twice, as a-b"),
         ("[mlp, cnn, resnet8]", "[mlp, resnet9]", "'resnet9' is not allowed"),
         (
             "over: teacher.model",
@@ -153,6 +154,18 @@ def test_the_other_way_is_refuted_and_nothing_is_inconclusive(tmp_path):
     rows, _, _ = judged(tmp_path, [(0.03, 0.0), (0.06, 0.0), (0.09, 0.0)])
     assert rows.loc["spread-falls", "verdict"] == "refuted" and "the other way" in rows.loc["spread-falls", "sentence"]
     assert rows.loc["gains", "verdict"] == "inconclusive"
+
+
+def test_a_network_without_a_score_leaves_no_verdict(tmp_path):
+    study = read_study(written(tmp_path))
+    rng = np.random.default_rng(1)
+    found = [networks(p, s, rng) for p, s in zip(study.protocols, (1.0, 1.5, 2.0), strict=True)]
+    tables = [scores_of(values, rng, 0.002) for values in ((0.09, 0.0), (0.06, 0.02), (0.03, 0.04))]
+    tables[1] = tables[1][(tables[1]["arm"] != "kd") | (tables[1]["teacher"] != 2)]
+    rows = judge(study, tables, found)[0].set_index("trend")
+    assert rows.loc["gains", "verdict"] == "inconclusive" and rows.loc["gains", "n_lost"] == 1
+    assert "1 network has no score" in rows.loc["gains", "sentence"]
+    assert rows.loc["spread-falls", "verdict"] == "supported"  # whose networks are all there
 
 
 def test_relations_that_only_sharpen_are_stable_and_less_spread(tmp_path):
