@@ -1,6 +1,6 @@
 """Arrays in; one number of a trained network, or one value per example, out. numpy alone."""
 
-from kdstats.metrics._arrays import UndefinedMetric
+from kdstats.metrics._arrays import UndefinedMetric, softmax
 from kdstats.metrics.confidence import (
     accuracy,
     brier_score,
@@ -8,6 +8,16 @@ from kdstats.metrics.confidence import (
     cross_entropy,
     entropy,
     expected_calibration_error,
+)
+from kdstats.metrics.confusions import Likeness, class_average, confusion_rates, likeness
+from kdstats.metrics.features import (
+    DisagreementEquality,
+    FeatureUse,
+    InteractionTensor,
+    disagreement_equality,
+    interaction_tensor,
+    linear_cka,
+    principal_components,
 )
 from kdstats.metrics.linearised import (
     agreement_given_class_examples,
@@ -61,7 +71,11 @@ from kdstats.metrics.transfers import (
 )
 
 __all__ = [
+    "DisagreementEquality",
     "Distinctness",
+    "FeatureUse",
+    "InteractionTensor",
+    "Likeness",
     "Observed",
     "Source",
     "Transfer",
@@ -81,10 +95,13 @@ __all__ = [
     "capa_examples",
     "caution",
     "class_affinity",
+    "class_average",
     "class_wise_calibration_error",
+    "confusion_rates",
     "copy_probability",
     "copy_probability_examples",
     "cross_entropy",
+    "disagreement_equality",
     "distinctness",
     "entropy",
     "error_consistency",
@@ -93,7 +110,10 @@ __all__ = [
     "fidelity_kl",
     "headroom_gains",
     "held_out_agreements",
+    "interaction_tensor",
     "js_divergence",
+    "likeness",
+    "linear_cka",
     "matched_asymmetry",
     "matched_counts",
     "matched_influence",
@@ -103,9 +123,11 @@ __all__ = [
     "negative_transfer",
     "observe",
     "positive_transfer",
+    "principal_components",
     "rank_consistency",
     "rank_disagreement",
     "relative_flip_examples",
+    "softmax",
     "target_confidence",
     "top_overlap",
     "top_overlap_by_chance",

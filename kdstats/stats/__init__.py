@@ -23,6 +23,7 @@ from kdstats.stats.effects import (
     rank_biserial_interval,
 )
 from kdstats.stats.groups import share_of_room, two_groups
+from kdstats.stats.labels import shuffle_within, swap_labels
 from kdstats.stats.multiplicity import adjust
 from kdstats.stats.paired import (
     Rope,
@@ -107,10 +108,12 @@ __all__ = [
     "risk_difference",
     "rope",
     "share_of_room",
+    "shuffle_within",
     "sign_flip",
     "slopes",
     "smallest_n",
     "stability",
+    "swap_labels",
     "to_units",
     "tost",
     "tost_proportions",

@@ -1,0 +1,112 @@
+"""Interaction tensors at the size of the paper: seconds, memory, and the greedy clustering against a plain loop.
+
+    python benchmarks/features.py [--networks 60] [--examples 10000] [--dimensions 512] [--components 50] [--json FILE]
+
+Activations are those of networks that each see a part of one world of features, in a rotation of their own, and noise.
+The loop is the released algorithm as one would write it down, entry by entry; both get the same similarities, and their
+clusters are held equal.
+"""
+
+import argparse
+import json
+import resource
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdstats import stats
+from kdstats.metrics import features
+
+
+def networks(count: int, examples: int, dimensions: int, world: int = 600, seed: int = 0) -> list[np.ndarray]:
+    """Float16 activations, as they lie on disk."""
+    rng = np.random.default_rng(seed)
+    truth = rng.exponential(size=(examples, world)).astype(np.float32)
+    found = []
+    for _ in range(count):
+        seen = rng.permutation(world)[: dimensions // 2]
+        rotation = rng.standard_normal((len(seen), dimensions), np.float32) * np.geomspace(1, 0.05, len(seen))[:, None]
+        noise = 0.3 * rng.standard_normal((examples, dimensions), np.float32)
+        found.append((truth[:, seen] @ rotation.astype(np.float32) / 8 + noise).astype(np.float16))
+    return found
+
+
+def by_loops(sizes: np.ndarray, threshold: float) -> np.ndarray:
+    """Greedy clusters with similarities kept as integers, as released."""
+    n = len(sizes)
+    clusters, best, t = [-1] * n, [0] * n, 0
+    for i in range(n):
+        if clusters[i] < 0:
+            for j in range(n):
+                similarity = sizes[i, j]
+                if similarity > threshold and similarity > best[j]:
+                    clusters[j], best[j] = t, int(similarity)
+            t += 1
+    return np.array(clusters)
+
+
+def timed(act: Callable[[], Any], repeats: int = 1) -> tuple[float, Any]:
+    """The median of the seconds, and what came out last."""
+    taken, found = [], None
+    for _ in range(repeats):
+        start = time.perf_counter()
+        found = act()
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken)), found
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    k = arguments.components
+    activations = networks(arguments.networks, arguments.examples, arguments.dimensions)
+    found: dict[str, Any] = {}
+    found["components_s"], scores = timed(lambda: [features.principal_components(x, k) for x in activations])
+    activations.clear()
+    for mode in ("robust", "released", "jiang"):
+        found[f"{mode}_s"], tensor = timed(partial(features.interaction_tensor, scores, k=None, mode=mode))
+        found[f"{mode}_features"] = tensor.n_features
+        if mode == "released":
+            found |= clustering(np.abs(tensor.correlation), tensor.threshold)
+        del tensor
+    found["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return found | permutations()
+
+
+def clustering(sizes: np.ndarray, threshold: float) -> dict[str, Any]:
+    order = np.arange(len(sizes))
+    ours, (clusters, _) = timed(lambda: features._greedy(sizes, order, threshold, np.int32), repeats=5)
+    loops, plain = timed(lambda: by_loops(sizes, threshold))
+    identical = bool(np.array_equal(clusters, plain))
+    return {"clustering_s": ours, "loops_s": loops, "clustering_ratio": loops / ours, "identical": identical}
+
+
+def permutations() -> dict[str, Any]:
+    """1,000 exchanges of labels, each of which joins both groups anew."""
+    small = features.interaction_tensor(networks(20, 1000, 64, world=60), k=20)
+
+    def fewer(first: np.ndarray, second: np.ndarray) -> float:
+        return small.recluster(first).n_features - small.recluster(second).n_features
+
+    sides = np.arange(0, 20, 2), np.arange(1, 20, 2)
+    return {"permutations_s": timed(lambda: stats.swap_labels(fewer, *sides, permutations=1000))[0]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", type=int, default=60)
+    parser.add_argument("--examples", type=int, default=10_000)
+    parser.add_argument("--dimensions", type=int, default=512)
+    parser.add_argument("--components", type=int, default=50)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    found = measure(arguments)
+    print("\n".join(f"{key:20} {value:.4g}" for key, value in found.items()))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
