@@ -78,6 +78,21 @@ class Confusion(KD):
     permuted: bool = False
 
 
+class OwnConfusion(KD):
+    """KD towards the label's row of the student's own confusion, averaged over epochs, by turns with CE alone.
+
+    matrix: on the training images that the dataset holds out; or test-leak, on the test set with its labels, as the
+    released code does. permuted: the wrong classes of each row shuffled, its control.
+    """
+
+    alpha: Weight = 0.7
+    temperature: Positive = 2.0
+    smoothing: Share = 0.1
+    momentum: Share = 0.9
+    matrix: Literal["held-out", "test-leak"] = "held-out"
+    permuted: bool = False
+
+
 class Generation(KD):
     """KD from the generation before; the first from the teacher."""
 
@@ -223,12 +238,15 @@ ARMS: dict[str, Arm] = {
     "tf-kd-reg": Arm("tf_kd_reg", None, Regularised, None, "distilled from a virtual teacher"),
     "cs-kd": Arm("cs_kd", "same_class", SameClass, None, "distilled from itself on another image of the class"),
     "ps-kd": Arm("kd", "previous_epoch", PreviousEpoch, None, "distilled from itself an epoch before"),
+    "confusion-distillation": Arm("kd", "own_confusion", OwnConfusion, None, "distilled from its own confusion"),
     "born-again": Arm("kd", "generation", Generation, None, "distilled from the generation before", "generation"),
     "fitnet": Arm("fitnet", None, Features, None, "the teacher's feature maps, after a 1×1 convolution", "own"),
     "attention-transfer": Arm("attention_transfer", None, Attention, None, "the teacher's attention maps", "own"),
 }
 # Arms that ask for each image's true class, or for what they said of it before
-NEED_CLASSES = ("label-smoothing", "class-mean", "confusion", "dkd", "ats", "tf-kd-reg", "cs-kd", "ps-kd")
+NEED_CLASSES = (
+    "label-smoothing", "class-mean", "confusion", "dkd", "ats", "tf-kd-reg", "cs-kd", "ps-kd", "confusion-distillation",
+)  # fmt: skip
 PACED = {"dkd": "warmup_epochs"}  # arms that reach their full weight after so many epochs
 
 # Models, data and recipe -----------------------------------------------------------------------------------------
@@ -246,7 +264,7 @@ MODELS: dict[str, Model] = {
     "mlp": Model("two hidden layers of 128 units"),
     "cnn": Model("two 3×3 convolutions of 16 and 32 channels, the second of stride 2, with batch norm", 2),
     **{f"resnet{n}": Model(f"CIFAR-style ResNet-{n}, widths 16, 32, 64", 8) for n in (8, 14, 20, 32, 56, 110)},
-    **{f"resnet{n}": Model(f"ResNet-{n} with the 3×3 stem", 8) for n in (18, 34, 50)},
+    **{f"resnet{n}": Model(f"ResNet-{n} with the 3×3 stem", 8) for n in (18, 34, 50, 152)},
     **{f"vgg{n}": Model(f"VGG-{n} with batch norm and one linear layer", 32) for n in (11, 16, 19)},
     "mobilenetv2": Model("MobileNetV2, its first two halvings left out", 8),
     "vit": Model("ViT-Tiny with patches of 4×4", 8),
@@ -291,7 +309,8 @@ PRECISIONS: dict[str, str] = {"float32": "", "bfloat16": "autocast"}
 class Metric:
     """A number of one replicate.
 
-    against: "teacher" for f(teacher, student, labels), "labels" for f(logits, labels), "itself" for f(logits).
+    against: "teacher" for f(teacher, student, labels), "labels" for f(logits, labels), "itself" for f(logits),
+        "activations" for f(teacher's, student's) of the layer that the protocol keeps.
     better: whether more of it is better, worse, or neither.
     per_example: has per-example values whose mean is the metric, so that claims can be about new examples.
     examples: the scope on examples that a hypothesis has by default.
@@ -301,7 +320,7 @@ class Metric:
     """
 
     label: str
-    against: Literal["teacher", "labels", "itself"]
+    against: Literal["teacher", "labels", "itself", "activations"]
     better: Literal["higher", "lower", "neither"]
     per_example: bool = True
     examples: Literal["this test set", "new"] = "this test set"
@@ -342,6 +361,14 @@ METRICS: dict[str, Metric] = {
     "inherent_variance": Metric(
         "Variance among wrong classes, IV", "labels", "neither", usual=False, function="distinctness", part="iv"
     ),
+    "cka": Metric(
+        "Alignment with the teacher, CKA",
+        "activations",
+        "neither",
+        per_example=False,
+        usual=False,
+        function="linear_cka",
+    ),
 }
 USUAL = tuple(name for name, metric in METRICS.items() if metric.usual)
 
@@ -349,12 +376,30 @@ USUAL = tuple(name for name, metric in METRICS.items() if metric.usual)
 # are positive under pure copying and only describe (see kdstats.metrics.transfers).
 ASYMMETRY = "asymmetry"
 
+# Numbers of a whole group of networks, all students of an arm: no network has one of its own to pair.
+GROUP_METRICS: dict[str, str] = {
+    "n_features": "Features used",
+    "mean_frequency": "Images that a used feature is present on",
+    "features_per_datum": "Features present on an image",
+    "shared_features": "Features shared with the teachers",
+    "unmatched_components": "Components that no other network has",
+}
+
+
+def metric_label(metric: str) -> str:
+    """What a metric is called where people read; one that we do not know by its own name."""
+    return METRICS[metric].label if metric in METRICS else GROUP_METRICS.get(metric, metric)
+
+
+FEATURE_MODES: dict[str, str] = {"robust": "ours", "released": "Kang & Kim's code", "jiang": "Jiang et al.'s"}
+
 TESTS: dict[str, str] = {
     "sign-flip": "exact sign-flip (randomisation) test of the mean paired difference",
     "wilcoxon": "exact Wilcoxon signed-rank test",
     "paired-t": "paired t test",
     "two-way-t": "t test whose variance counts new seeds and new examples (Satterthwaite)",
     "mann-whitney": "exact Mann–Whitney test of unpaired scores",
+    "label-exchange": "exact exchange of the labels of paired networks, of a number that belongs to the group",
     "anytime": "e-process of symmetric paired differences: valid whenever one stops",
 }
 

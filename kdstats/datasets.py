@@ -29,7 +29,8 @@ class Dataset:
     x_train, x_test : (n, height, width, channels), uint8 (0 to 255) or float32 (as the file has them)
     y_train, y_test : (n,) int64, labels 0 to classes - 1
     classes : int
-    fingerprint : str, sha256 over the four arrays, their names, shapes and dtypes
+    fingerprint : str, sha256 over the arrays, their names, shapes and dtypes
+    x_held, y_held : training images that nobody trains on, where a protocol holds some out
     note : str, what its users should know: that files of a known name hold another number of images than published
     """
 
@@ -41,6 +42,8 @@ class Dataset:
     classes: int
     fingerprint: str = ""
     note: str = ""
+    x_held: NDArray[Any] | None = None
+    y_held: NDArray[np.int64] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -57,6 +60,7 @@ def load_dataset(
     train: int | None = None,
     test: int | None = None,
     split: Literal["test", "validation"] = "test",
+    held_out: int | None = None,
 ) -> Dataset:
     """A dataset by name, cut to the sizes asked for.
 
@@ -73,6 +77,9 @@ def load_dataset(
     split : {"test", "validation"}
         "validation" evaluates on a fifth of the training images, held out, and never touches the test images:
         for tuning a recipe.
+    held_out : int, optional
+        Training images that no network trains on and none is evaluated on, balanced over the classes: for arms that
+        learn from their own mistakes.
 
     Raises
     ------
@@ -88,24 +95,39 @@ def load_dataset(
             keep = _balanced_order(dataset.y_train, name)[: _at_most(train, len(dataset.y_train), name, "training")]
             dataset = replace(dataset, x_train=dataset.x_train[keep], y_train=dataset.y_train[keep])
     if split == "validation":
-        held_out = max(1, len(dataset.y_train) // 5)
+        evaluated = max(1, len(dataset.y_train) // 5)
         rest = _balanced_order(dataset.y_train, name + " validation")
         dataset = replace(
             dataset,
-            x_train=dataset.x_train[rest[held_out:]],
-            y_train=dataset.y_train[rest[held_out:]],
-            x_test=dataset.x_train[rest[:held_out]],
-            y_test=dataset.y_train[rest[:held_out]],
+            x_train=dataset.x_train[rest[evaluated:]],
+            y_train=dataset.y_train[rest[evaluated:]],
+            x_test=dataset.x_train[rest[:evaluated]],
+            y_test=dataset.y_train[rest[:evaluated]],
         )
     if test is not None:
         keep = _order(len(dataset.y_test), name)[: _at_most(test, len(dataset.y_test), name, "evaluation")]
         dataset = replace(dataset, x_test=dataset.x_test[keep], y_test=dataset.y_test[keep])
+    if held_out is not None:
+        if held_out >= len(dataset.y_train):
+            raise UserError(
+                f"dataset {name}: held_out: {held_out} of {len(dataset.y_train)} training images leaves none to train"
+                " on"
+            )
+        order = _balanced_order(dataset.y_train, name + " held out")
+        held, rest = order[:held_out], order[held_out:]
+        dataset = replace(
+            dataset,
+            x_train=dataset.x_train[rest],
+            y_train=dataset.y_train[rest],
+            x_held=dataset.x_train[held],
+            y_held=dataset.y_train[held],
+        )
     return replace(dataset, fingerprint=_fingerprint(dataset))
 
 
 def _fingerprint(dataset: Dataset) -> str:
     digest = hashlib.sha256()
-    for key in ARRAYS:
+    for key in (*ARRAYS, *(("x_held", "y_held") if dataset.x_held is not None else ())):
         array = np.ascontiguousarray(getattr(dataset, key))
         digest.update(f"{key} {array.shape} {array.dtype.str}\n".encode())
         digest.update(array.data)

@@ -15,7 +15,7 @@ import pandas as pd
 
 import kdstats
 from kdstats import stats
-from kdstats.catalog import ARMS, METRICS
+from kdstats.catalog import ARMS, METRICS, metric_label
 from kdstats.plan import swaps_teachers
 from kdstats.protocol import Point
 from kdstats.scoring import point_key
@@ -132,8 +132,8 @@ def _sentence(
     """From which rung on the whole is there, and what is left to those above."""
     last, first = points[-1].arm, points[0].arm
     if whole["n_units"] < 2:
-        return f"{_label(name)}: not measurable ({whole['note']})."
-    difference = f"{_label(name)} of {last} minus {first}: {number(whole['estimate'])}, {interval(whole)}"
+        return f"{metric_label(name)}: not measurable ({whole['note']})."
+    difference = f"{metric_label(name)} of {last} minus {first}: {number(whole['estimate'])}, {interval(whole)}"
     if not whole.get("p_adjusted", 1.0) <= level:
         return f"{difference}: no difference is shown, so there is nothing to take apart."
     alike = (row for row in reached if row["p_adjusted"] <= level and row["estimate"] * whole["estimate"] > 0)
@@ -143,7 +143,3 @@ def _sentence(
     point, rest = points[earliest["rung"]], number(whole["estimate"] - earliest["estimate"])
     there = f"{number(earliest['estimate'])}, {interval(earliest)}, with {point.arm} ({ARMS[point.kind].summary})"
     return f"{difference}. It is {there} already; the rungs above add {rest} in sum."
-
-
-def _label(name: str) -> str:
-    return METRICS[name].label if name in METRICS else name

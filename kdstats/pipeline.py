@@ -82,7 +82,8 @@ def dataset_loader(protocol: Protocol, file: Path, data_dir: Path | None) -> Cal
     d = protocol.dataset
     path = file.parent / d.path if d.path else None
     return partial(
-        load_dataset, d.name, path=path, data_dir=data_dir, train=d.train, test=d.test, split=d.split
+        load_dataset, d.name, path=path, data_dir=data_dir, train=d.train, test=d.test, split=d.split,
+        held_out=d.held_out,
     )  # fmt: skip
 
 
@@ -122,6 +123,19 @@ def plan_protocol(
             check_model(model, dataset.shape, dataset.classes, protocol.recipe.batch_size)
         except UserError as error:
             raise UserError(f"{file}: {role}.model: {error}") from None
+    if protocol.features:
+        from kdstats.training.features import check_activations
+
+        for role in ("teacher", "student"):
+            model, kept = getattr(protocol, role).model, protocol.features.layer
+            where = f"{file}: features.layer: {role}.model {model}"
+            dimensions = check_activations(model, dataset.shape, dataset.classes, kept, where)
+            most = min(dimensions, len(dataset.y_test) - 1)
+            if protocol.features.components > most:
+                raise UserError(
+                    f"{file}: features.components: {protocol.features.components}, but {kept} of {role}.model {model}"
+                    f" has {dimensions} dimensions on {len(dataset.y_test)} images: take at most {most}"
+                )
     for point in protocol.points:
         if isinstance(layer := dict(point.parameters).get("layer"), str):
             from kdstats.training.features import check_layers
@@ -338,7 +352,9 @@ def plan_of(run: Path, frozen: store.Frozen) -> Plan:
 
 def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
     """Score every replicate of a run, test its hypotheses, and write the tidy tables into the run directory."""
-    from kdstats import decomposition, scoring, verdicts
+    import pandas as pd
+
+    from kdstats import decomposition, interactions, mistakes, scoring, verdicts
     from kdstats.reporting import Results
 
     frozen = store.read_frozen(run)
@@ -349,12 +365,16 @@ def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
     table = scoring.scores(networks)
     evidence = _evidence(frozen, networks, table)
     protocol = plan.protocol
+    described: dict[str, pd.DataFrame] = {}
+    if protocol.features:
+        joined = interactions.join(networks)
+        evidence = replace(evidence, exchange=partial(interactions.exchange, joined))
+        described = interactions.describe(joined, evidence.identity)
+        described["mistakes"] = mistakes.describe(networks, evidence.identity)
     confirmatory, verdict_table = verdicts.judge(
         evidence, hypothesis_points(protocol), protocol.level, protocol.correction
     )
     exploratory = verdicts.explore(evidence, list(_exploratory(protocol)), protocol.level, EXPLORATORY)
-    import pandas as pd
-
     contrasts = pd.concat([confirmatory, exploratory], ignore_index=True) if len(exploratory) else confirmatory
     results = Results(
         protocol=resolved(protocol),
@@ -369,6 +389,7 @@ def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
         transfers=scoring.transfers(networks, list(controls_of(protocol.points))),
         curves=scoring.curves(networks),
         failures=scoring.failures(networks),
+        features=described,
     )
     if not os.access(run, os.W_OK):
         say(f"{run}: is read-only; its own tables stay as they are")
@@ -376,6 +397,8 @@ def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
     with store.disk_errors(run), store.run_lock(run):
         for name in TABLES:
             store.write_whole(run / f"{name}.csv", getattr(results, name).to_csv(index=False).encode())
+        for name, table in results.features.items():
+            store.write_whole(run / f"{name}.csv", table.to_csv(index=False).encode())
     return results
 
 

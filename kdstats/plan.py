@@ -23,6 +23,7 @@ TRAINING_SEMANTICS = 1
 # Hypotheses declared when networks existed are corrected among themselves: they change no verdict declared before.
 LATE_FAMILY = "declared after training"
 SIGN_FLIP_EXACT, SIGN_FLIP_DRAWS = 40, 99_999  # as in kdstats.stats.sign_flip; a test holds them equal
+EXCHANGES = 9_999  # as in kdstats.stats.swap_labels; a test holds them equal
 
 
 def stream(*names: str | int | None) -> SeedSequence:
@@ -136,6 +137,8 @@ def replicates(protocol: Protocol, fingerprint: str) -> tuple[Replicate, ...]:
         "recipe": protocol.recipe.plain(),
         "seed": protocol.seed,
     }
+    if protocol.features:
+        shared["features"] = protocol.features.layer  # what is kept of a network, beside its logits
     teachers = {
         teacher: Replicate(
             _id(shared | {"role": "teacher", "model": protocol.teacher.model, "teacher": teacher}),
@@ -238,6 +241,8 @@ def smallest_p(test: str, direction: str, n: int) -> float:
         n -= 1
     if test == "sign-flip" and n > SIGN_FLIP_EXACT:
         return 1 / (SIGN_FLIP_DRAWS + 1)
+    if test == "label-exchange" and 2**n > EXCHANGES + 1:
+        return 1 / (EXCHANGES + 1)
     return min(1.0, math.ldexp(2.0 if direction == "two-sided" else 1.0, -n))
 
 

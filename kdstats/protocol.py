@@ -18,7 +18,19 @@ from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, fi
 from pydantic_core import PydanticCustomError
 
 from kdstats import catalog
-from kdstats.catalog import ARMS, ASYMMETRY, AT_A_MARGIN, METRICS, NEED_CLASSES, PACED, USUAL, Block, Initialisation
+from kdstats.catalog import (
+    ARMS,
+    ASYMMETRY,
+    AT_A_MARGIN,
+    GROUP_METRICS,
+    METRICS,
+    NEED_CLASSES,
+    PACED,
+    USUAL,
+    Block,
+    Initialisation,
+    Share,
+)
 from kdstats.documents import (
     Document,
     KeyPath,
@@ -50,6 +62,7 @@ SEED_ONLY = (
     "wilcoxon",
     "paired-t",
     "mann-whitney",
+    "label-exchange",
     "anytime",
 )  # their variation is that over seeds, on one test set
 PAIRED = ("sign-flip", "wilcoxon", "paired-t")
@@ -106,13 +119,15 @@ Seeds = Annotated[
 class Dataset(Block):
     """Which data: a name, or a mapping.
 
-    path is that of an npz file, relative to the protocol's file; train and test cut to so many images.
+    path is that of an npz file, relative to the protocol's file; train and test cut to so many images. held_out: of the
+    training images, that no network trains on, for arms that learn from their own mistakes.
     """
 
     name: Annotated[str, OneOf(catalog.DATASETS)]
     path: str | None = None
     train: Count | None = None
     test: Count | None = None
+    held_out: Count | None = None
     split: Literal["test", "validation"] = "test"
 
     @model_validator(mode="before")
@@ -378,6 +393,24 @@ def _unsigned(value: Any) -> Any:
     return value + 0.0 if isinstance(value, float) else value
 
 
+class Features(Block):
+    """Which activations of every network are kept, and how they are joined to features.
+
+    layer is `penultimate`, what goes into the last linear layer, or a module's name. threshold is the |correlation|
+    from which on components of two networks are one feature, where it is not the mode's.
+    """
+
+    layer: Text = "penultimate"
+    components: Annotated[int, Field(ge=2)] = 50
+    mode: Annotated[str, OneOf(catalog.FEATURE_MODES)] = "robust"
+    threshold: Share | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _layer_alone(cls, value: Any) -> Any:
+        return {"layer": value} if isinstance(value, str) else value
+
+
 # Hypotheses ------------------------------------------------------------------------------------------------------
 
 
@@ -395,8 +428,10 @@ class Hypothesis(Block):
     """
 
     HINTS: ClassVar[dict[str, str]] = {"alpha": ALPHA}
+    OF_GROUPS: ClassVar[Collection[str]] = GROUP_METRICS  # metrics that no single network has
+
     name: Name
-    metric: Annotated[str, OneOf((*METRICS, ASYMMETRY))]
+    metric: Annotated[str, OneOf((*METRICS, ASYMMETRY, *GROUP_METRICS))]
     arm: Text
     controls: Annotated[
         tuple[Text, ...], Field(strict=False, description="an arm, or a list of arms"), BeforeValidator(_not_empty)
@@ -429,11 +464,24 @@ class Hypothesis(Block):
             if isinstance(scope["examples"], str):
                 scope["examples"] = re.sub("[-_]", " ", scope["examples"])
             value["scope"] = scope
-            value.setdefault("test", "two-way-t" if scope["examples"] == "new" else "sign-flip")
+            usual = "label-exchange" if metric in cls.OF_GROUPS else "sign-flip"
+            value.setdefault("test", "two-way-t" if scope["examples"] == "new" else usual)
         if value.get("name") is None:
             against = "-".join(map(str, controls)) if isinstance(controls, list | tuple) else "nothing"
             value["name"] = _default_name(f"{metric}-{value.get('arm')}-vs-{against}")
         return value
+
+    def _group_misfits(self) -> Iterator[Mistake]:
+        of_groups = f"{self.metric} belongs to all students of an arm together"
+        if self.test != "label-exchange":
+            yield ("test",), f"{of_groups}, so its test is label-exchange: leave `test` out"
+        if self.scope.examples == "new":
+            yield ("scope", "examples"), f"{of_groups}, on this test set: what it would be on new images is not known"
+        if self.direction in AT_A_MARGIN or self.margin is not None:
+            where = "margin" if self.margin is not None else "direction"
+            yield (where,), f"{of_groups} and has no interval: it is greater, less or two-sided, without a margin"
+        if self.family == "exploratory":
+            yield ("family",), "exploratory is the family of what nobody declared; choose another name"
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Hypothesis":
@@ -447,6 +495,11 @@ class Hypothesis(Block):
         for i in _repeated(self.controls):
             yield ("controls", i), f"{shown(self.controls[i])} is here twice"
         new = self.scope.examples == "new"
+        if self.metric in self.OF_GROUPS:
+            yield from self._group_misfits()
+            return
+        if self.test == "label-exchange":
+            yield ("test",), f"label-exchange tests what belongs to a group: {', '.join(GROUP_METRICS)}"
         if new and self.test in SEED_ONLY:
             yield (
                 ("test",),
@@ -644,6 +697,9 @@ class Protocol(Block):
         tuple[Arm, ...],
         Field(description=f"a mapping of arms ({', '.join(ARMS)}) to their parameters, or a list of them"),
     ]
+    features: Annotated[
+        Features | None, Field(description="the layer whose activations are kept; or layer, components, mode")
+    ] = None
     stop: Stop | None = None
     hypotheses: Annotated[
         tuple[Hypothesis, ...],
@@ -742,6 +798,10 @@ class Protocol(Block):
                 found += [((i, *path), sentence) for path, sentence in mistakes.found]
             else:
                 found += [((i, *path), sentence) for path, sentence in _asymmetry_misfits(hypothesis, arms)]
+        if info.data.get("features", NO_FEATURES) is None:
+            found += [
+                ((i, "metric"), _activations_needed(h.metric)) for i, h in enumerate(hypotheses) if _needs(h.metric)
+            ]
         raise_mistakes(found)
         return hypotheses
 
@@ -756,8 +816,22 @@ class Protocol(Block):
     @classmethod
     def _metrics_needed(cls, metrics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         raise_mistakes(((i,), f"{shown(metrics[i])} is here twice") for i in _repeated(metrics))
+        if info.data.get("features", NO_FEATURES) is None:
+            raise_mistakes(((i,), _activations_needed(name)) for i, name in enumerate(metrics) if _needs(name))
         needed = {name for h in info.data.get("hypotheses", ()) for name in NEEDED.get(h.metric, (h.metric,))}
         return tuple(name for name in METRICS if name in needed or name in metrics)
+
+
+NO_FEATURES = object()
+
+
+def _needs(metric: str) -> bool:
+    """Whether a metric is made of activations."""
+    return metric in GROUP_METRICS or (metric in METRICS and METRICS[metric].against == "activations")
+
+
+def _activations_needed(metric: str) -> str:
+    return f"{metric} is made of activations, which are not kept: add `features: penultimate` to the protocol"
 
 
 def _two_models(info: ValidationInfo) -> str:
@@ -779,6 +853,12 @@ def _arm_misfits(arm: Arm, info: ValidationInfo) -> Iterator[Mistake]:
             yield (PACED[arm.kind],), f"{sentence}; choose at most {recipe.epochs}"
     if recipe and recipe.mixes and arm.kind in NEED_CLASSES:
         yield (), f"{arm.kind} needs the true class of each image, which mixup and cutmix blend: take them out"
+    dataset = info.data.get("dataset")
+    for point in arm.points:
+        if arm.kind == "confusion-distillation" and dict(point.parameters)["matrix"] == "held-out":
+            if dataset and dataset.held_out is None:
+                yield (), f"{arm.name} learns from images that no arm trains on: add `held_out: N` to the dataset"
+            break
     teachers = len(info.data["teacher"].seeds) if "teacher" in info.data else 2
     if ARMS[arm.kind].learns_from == "other" and teachers % 2:
         enough = f"{teachers - 1} or {teachers + 1}" if teachers > 1 else "2"
@@ -950,6 +1030,7 @@ def hypothesis_points(protocol: Protocol) -> tuple[HypothesisPoint, ...]:
 class TableHypothesis(Hypothesis):
     """A hypothesis on a table of scores, whose metrics may be anybody's."""
 
+    OF_GROUPS: ClassVar[Collection[str]] = ()
     metric: Text
 
 
@@ -1054,7 +1135,9 @@ def resolved(protocol: Protocol) -> dict[str, Any]:
         for arm in protocol.arms
     }
     plain = protocol.model_dump(mode="json") | {"arms": arms, "recipe": protocol.recipe.plain()}
-    for key in ("stop", "ladder"):  # as protocols were before they could have them: their hashes stay
+    if plain["dataset"]["held_out"] is None:
+        del plain["dataset"]["held_out"]
+    for key in ("features", "stop", "ladder"):  # as protocols were before they could have them: their hashes stay
         if plain[key] is None:
             del plain[key]
     return plain
@@ -1147,7 +1230,9 @@ def compare(old: Protocol, new: Protocol) -> Change:
 def _fixed(protocol: Protocol) -> dict[str, Any]:
     """All that no amendment changes, by path."""
     plain = resolved(protocol)
-    fixed = {key: plain.get(key) for key in ("name", "seed", "initialisation", "level", "correction", "stop")}
+    fixed = {
+        key: plain.get(key) for key in ("name", "seed", "initialisation", "level", "correction", "features", "stop")
+    }
     fixed |= {f"{role}.model": plain[role]["model"] for role in ("teacher", "student")}
     fixed |= {f"dataset.{key}": value for key, value in plain["dataset"].items() if key != "path"}
     return fixed | {f"recipe.{key}": value for key, value in plain["recipe"].items()}

@@ -19,7 +19,7 @@ from kdstats.plan import Plan, Replicate, clusters, swaps_teachers
 from kdstats.protocol import Point, parameters_text
 from kdstats.stats.frames import EXAMPLES
 from kdstats.stats.results import LARGEST
-from kdstats.store import Damaged, Stored, complete, read_replicate
+from kdstats.store import Damaged, Stored, complete, read_features, read_replicate
 
 Key = tuple[str, str, int, int | None]  # arm, parameters as text, teacher, student seed
 
@@ -38,16 +38,22 @@ class Networks:
     stored : by replicate ID
     by_key : replicate by (arm, parameters, teacher, seed)
     labels : (n,) of the evaluation set
+    root : the folder of replicates
     """
 
     plan: Plan
     stored: dict[str, Stored]
     by_key: dict[Key, Replicate]
     labels: NDArray[np.int64]
+    root: Path
 
     def logits(self, key: Key) -> NDArray[np.float32] | None:
         """Logits (n, C) of one network, None where it failed."""
         return self.stored[self.by_key[key].id].logits
+
+    def activations(self, key: Key) -> NDArray[Any]:
+        """Activations (n, D) of one network that trained, of a protocol that keeps them."""
+        return read_features(self.root, self.by_key[key].id)
 
     def teacher_logits(self, teacher: int) -> NDArray[np.float32] | None:
         return self.logits(("teacher", "", teacher, None))
@@ -81,7 +87,7 @@ def read_networks(run: Path, plan: Plan) -> Networks:
         if not np.array_equal(one.labels, labels):
             raise UserError(f"{root / id}: was evaluated on other labels than the rest of the run")
     by_key = {(*point_key(r.point), r.teacher, r.seed): r for r in plan.replicates}
-    return Networks(plan, stored, by_key, labels)
+    return Networks(plan, stored, by_key, labels, root)
 
 
 def scores(networks: Networks) -> pd.DataFrame:
@@ -99,11 +105,16 @@ def scores(networks: Networks) -> pd.DataFrame:
             continue
         settings = dict(replicate.point.parameters) if replicate.point else {}
         for name in wanted:
-            if METRICS[name].against == "teacher" and (replicate.role == "teacher" or teacher is None):
+            of_pair = METRICS[name].against in ("teacher", "activations")
+            if of_pair and (replicate.role == "teacher" or teacher is None):
                 continue
             note = ""
             try:
-                value = float(_measure(name, teacher, logits, networks.labels))
+                if METRICS[name].against == "activations":
+                    sides = networks.activations(("teacher", "", replicate.teacher, None)), networks.activations(key)
+                    value = getattr(metrics, METRICS[name].function)(*sides)
+                else:
+                    value = float(_measure(name, teacher, logits, networks.labels))
             except metrics.UndefinedMetric as reason:
                 value, note = float("nan"), str(reason)
             rows.append(

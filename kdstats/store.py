@@ -68,6 +68,7 @@ def write_replicate(
     labels: NDArray[np.int64],
     logits: NDArray[np.float32] | None,
     weights: Mapping[str, NDArray[Any]] | None = None,
+    features: NDArray[Any] | None = None,
 ) -> None:
     """Write a replicate beside its place, sync it, rename it: it appears whole or not at all.
 
@@ -86,6 +87,8 @@ def write_replicate(
         }
         if weights is not None:
             files["weights.safetensors"] = safetensors.numpy.save(dict(weights))
+        if features is not None:
+            files["features.safetensors"] = safetensors.numpy.save({"features": features})
         files[SUMS] = "".join(f"{_sha256(content)}  {name}\n" for name, content in files.items()).encode()
         for name, content in files.items():
             write_synced(folder / name, content)
@@ -117,6 +120,14 @@ def read_weights(root: Path, id: str) -> dict[str, NDArray[Any]]:
     if "weights.safetensors" not in files:
         raise Damaged(f"{root / id / 'weights.safetensors'}: missing")
     return safetensors.numpy.load(files["weights.safetensors"])
+
+
+def read_features(root: Path, id: str) -> NDArray[Any]:
+    """A network's activations on the evaluation set, (n, D), verified."""
+    files = _verified(root / id)
+    if "features.safetensors" not in files:
+        raise Damaged(f"{root / id / 'features.safetensors'}: missing")
+    return safetensors.numpy.load(files["features.safetensors"])["features"]
 
 
 def _verified(folder: Path) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import kdstats
 from kdstats import metrics, stats
-from kdstats.catalog import ASYMMETRY, AT_A_MARGIN, CORRECTION_NAMES, DIRECTIONS, METRICS
+from kdstats.catalog import ASYMMETRY, AT_A_MARGIN, CORRECTION_NAMES, DIRECTIONS, METRICS, metric_label
 from kdstats.plan import LATE_FAMILY, in_pairs, smallest_p, swaps_teachers
 from kdstats.protocol import Direction, HypothesisPoint, Point
 from kdstats.scoring import Key, point_key
@@ -38,6 +38,7 @@ class Evidence:
         ("networks",) if students of this protocol existed before it was frozen (in a shared store, say)
     identity : columns that every row begins with: protocol, protocol_hash, dataset, split
     recorded : whether it is known when things were declared; of scores that others made it is not
+    exchange : (group metric, keys, keys, unit of each pair) -> difference of the groups and its p-values
     """
 
     scores: pd.DataFrame
@@ -49,6 +50,7 @@ class Evidence:
     late: frozenset[Any] = frozenset()
     identity: Mapping[str, str] = field(default_factory=dict)
     recorded: bool = True
+    exchange: Callable[[str, Sequence[Key], Sequence[Key], Sequence[int]], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,14 +116,16 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
     c = comparison
     if c.test == "mann-whitney":
         return _unpaired(evidence, table, c, ci_level)
-    needed = ("positive_transfer", "negative_transfer") if c.metric == ASYMMETRY else (c.metric,)
+    of_groups = c.test == "label-exchange"
+    needed = ("positive_transfer", "negative_transfer") if c.metric == ASYMMETRY else () if of_groups else (c.metric,)
     keys = [[(*point_key(point), name) for name in needed] for point in (c.arm, c.control)]
     sides = [[table.values.get(key, {}) for key in side] for side in keys]
     planned = [pair for pair in evidence.pairs if c.teacher is None or pair[0] == c.teacher]
     if c.test == "anytime":  # in the order in which seeds are added
         planned.sort(key=lambda pair: (pair[1], pair[0]))
     trained = [table.trained.get(point_key(point), set()) for point in (c.arm, c.control)]
-    pairs = [pair for pair in planned if all(pair in values for side in sides for values in side)]
+    trained_both = trained[0] & trained[1]
+    pairs = [pair for pair in planned if pair in trained_both and all(pair in v for side in sides for v in side)]
     failed = [pair for pair in planned if pair not in trained[0] or pair not in trained[1]]
     undefined = [pair for pair in planned if pair not in pairs and pair not in failed]
     notes = {pair: why for side in keys for key in side for pair, why in table.undefined.get(key, {}).items()}
@@ -166,6 +170,9 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
             why = "fewer than two units: all students have one teacher, of which scope each speaks"
         return row | {"test": c.test, "smallest_p": 1.0, "note": "; ".join(filter(None, (why, left_out)))}
 
+    if of_groups:
+        return row | _of_groups(evidence, c, pairs, [int(unit) for unit in units], left_out)
+
     def in_units(values: NDArray[Any]) -> NDArray[Any]:
         return stats.to_units(values, teachers, cluster, c.scope_teachers).values
 
@@ -197,6 +204,27 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
         found |= worst
     floor = smallest_p(c.test, c.direction, n_units)
     return row | found | {"smallest_p": floor, "note": "; ".join(filter(None, (left_out, found["note"])))}
+
+
+def _of_groups(
+    evidence: Evidence, c: Comparison, pairs: Sequence[Pair], units: Sequence[int], left_out: str
+) -> dict[str, Any]:
+    """What all students of an arm have together, minus what the control's have, by exchange of their labels."""
+    assert evidence.exchange is not None  # of a protocol that keeps activations
+    arm, control = ([(*point_key(point), *pair) for pair in pairs] for point in (c.arm, c.control))
+    try:
+        found = evidence.exchange(c.metric, arm, control, units)
+    except metrics.UndefinedMetric as reason:
+        return {"test": c.test, "smallest_p": 1.0, "note": "; ".join(filter(None, (str(reason), left_out)))}
+    opposite = {"greater": "less", "less": "greater"}.get(c.direction)
+    return {
+        "estimate": found.estimate,
+        "test": found.test,
+        "p_value": found.p[c.direction],
+        "p_reverse": found.p[opposite] if opposite else None,
+        "smallest_p": smallest_p(c.test, c.direction, len(set(units))),
+        "note": left_out,
+    }
 
 
 def _first_note(notes: Mapping[Pair, str], pairs: Sequence[Pair], within: str) -> str:
@@ -651,7 +679,7 @@ def sentence(
     more_failures : the arm failed to train more often than a control
     """
     metric = row["metric"]
-    label = "The asymmetry h" if metric == ASYMMETRY else METRICS[metric].label if metric in METRICS else metric
+    label = "The asymmetry h" if metric == ASYMMETRY else metric_label(metric)
     arm, control = named(row["arm"], row["arm_params"]), named(row["control"], row["control_params"])
     if row["n_units"] < 2:
         return f"{label} of {arm} minus {control}: not measurable ({row['note']})."
@@ -723,6 +751,8 @@ def _reason(
 
 def interval(row: Mapping[str, Any]) -> str:
     """An interval as text, or why there is none."""
+    if str(row["test"]).startswith("label exchange"):
+        return "a number of whole groups, which has no interval"
     if np.isnan(row["ci_low"]):
         return "no interval, for want of spread between the units"
     kind = "confidence sequence" if str(row["test"]).startswith("anytime") else "interval"

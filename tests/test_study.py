@@ -1,6 +1,7 @@
 """Studies: one protocol at several values; trends planted and found; mistakes named by line; the command line."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -114,7 +115,7 @@ def networks(protocol, sharpness, rng, n=200, own=True):
             logits = sharpness * relation[labels] + rng.normal(0, 0.05, (n, 4)) + rng.normal(0, 0.02, 4)
             stored[replicate.id] = Stored({}, logits.astype(np.float32), labels, "")
             by_key["teacher", "", replicate.teacher, None] = replicate
-    return Networks(plan, stored, by_key, labels)
+    return Networks(plan, stored, by_key, labels, Path())
 
 
 def scores_of(values, rng, spread):

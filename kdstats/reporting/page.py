@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from kdstats.catalog import ARMS, CORRECTIONS, FAMILY_WISE
 from kdstats.documents import write_document
+from kdstats.reporting import interactions
 from kdstats.reporting.figures import FIGURES, Drawing
 from kdstats.reporting.files import tables_and_figures
 from kdstats.reporting.results import (
@@ -41,6 +42,9 @@ def files(results: Results) -> dict[str, bytes]:
     absent = () if len(results.ladder) else ("ladder",)
     there = {name: make for name, make in TABLES.items() if name not in absent}
     drawn = {name: draw for name, draw in FIGURES.items() if name not in absent}
+    if results.features:
+        there |= interactions.TABLES
+        drawn |= interactions.FIGURES
     tables, drawings, written = tables_and_figures(results, there, drawn, prefix, signature(results))
     return {"index.html": html(results, tables, drawings).encode(), **written}
 
@@ -145,6 +149,12 @@ def _warnings(results: Results) -> Iterator[str]:
     if isinstance(made_on, list | tuple) and len(made_on) > 1:
         machines = "; ".join(map(clean, made_on))
         yield f"The networks were made on different devices or versions ({machines}): pairs may mix them."
+    leaking = [point.label for point in results.points.values() if "matrix=test-leak" in point.params.split()]
+    if leaking:
+        yield (
+            f"{listed(leaking)} was taught from the test images and their labels, as the code released with the method"
+            " does: its scores are no test of anything, they show what the leak is worth."
+        )
     if len(results.failures):
         yield f"{plural(len(results.failures), 'network')} failed to train; see Failures."
 

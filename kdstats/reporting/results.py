@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from kdstats import catalog
 from kdstats.catalog import ARMS, ASYMMETRY, METRICS
 
 LATE = "declared after training"
@@ -48,6 +49,7 @@ class Results:
     amendments : what was added after the protocol was frozen, in order
     scores, contrasts, verdicts, ladder, transfers, curves : tidy tables, see docs/architecture.md
     failures : arm, arm_params, teacher, seed, step, reason; one row a replicate that failed
+    features : tables of ``kdstats.interactions``, by name; empty where no activations are kept
     """
 
     protocol: Mapping[str, Any]
@@ -61,6 +63,7 @@ class Results:
     curves: pd.DataFrame
     failures: pd.DataFrame
     ladder: pd.DataFrame = field(default_factory=pd.DataFrame)
+    features: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def tidy(self) -> "Results":
         """The same results with every column present and typed: text is text, counts are whole, numbers are real.
@@ -298,7 +301,7 @@ def metric_label(metric: str, estimator: str = "headroom") -> str:
     """A metric as people read it."""
     if metric == ASYMMETRY:
         return ESTIMATORS.get(estimator, f"Asymmetry, {estimator}")
-    return METRICS[metric].label if metric in METRICS else metric
+    return catalog.metric_label(metric)
 
 
 def unit_words(row: Row) -> str:

@@ -23,6 +23,7 @@ class Images:
     ----------
     x_train, x_test : (n, height, width, channels), uint8 or float32
     y_train, y_test : (n,) int64
+    x_held, y_held : training images that nobody trains on; none where the protocol holds none out
     mean, std : (channels,) float32, over the training images, on the scale of [0, 1] for uint8
     """
 
@@ -33,6 +34,8 @@ class Images:
     mean: Tensor
     std: Tensor
     classes: int
+    x_held: Tensor | None = None
+    y_held: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -71,6 +74,7 @@ def to_device(dataset: Dataset, device: torch.device) -> Images:
     return Images(
         tensor(dataset.x_train), tensor(dataset.y_train), tensor(dataset.x_test), tensor(dataset.y_test),
         tensor(mean.astype(np.float32)), tensor(std.astype(np.float32)), dataset.classes,
+        *(None if held is None else tensor(held) for held in (dataset.x_held, dataset.y_held)),
     )  # fmt: skip
 
 

@@ -19,9 +19,18 @@ from kdstats.plan import Replicate, stream
 from kdstats.protocol import Recipe
 from kdstats.training.architectures import build_model, draws
 from kdstats.training.data import Batch, Images, batches, epoch_order, normalise, torch_seed
-from kdstats.training.features import Match, layers_of, maps_of, named_layers
+from kdstats.training.features import Match, activations_of, layers_of, maps_of, named_layers
 from kdstats.training.objectives import FEATURE_OBJECTIVES, OBJECTIVES
-from kdstats.training.targets import TARGETS, Lesson, PreviousEpoch, Target, Teacher, logits_of
+from kdstats.training.targets import (
+    TARGETS,
+    Lesson,
+    OwnConfusion,
+    PreviousEpoch,
+    Target,
+    Teacher,
+    logits_of,
+    soft_phase,
+)
 
 
 @dataclass(frozen=True)
@@ -34,12 +43,14 @@ class Trained:
     logits : (n_test, classes) float32, or None where training failed
     losses : mean training loss of each epoch
     failed_at : the first step, from 1, whose loss was not finite; None where all were
+    features : (n_test, D) activations of a layer, where they are asked for
     """
 
     model: nn.Module
     logits: np.ndarray | None
     losses: tuple[float, ...]
     failed_at: int | None = None
+    features: np.ndarray | None = None
 
 
 def choose_device(name: str) -> torch.device:
@@ -196,8 +207,8 @@ class Student:
 
     @property
     def memory(self) -> Tensor | None:
-        """What it said in the epoch before, where it is taught that; overwritten in place."""
-        return self.goal.table if isinstance(self.goal, PreviousEpoch) else None
+        """What it said before, where it is taught that; overwritten in place."""
+        return self.goal.table if isinstance(self.goal, PreviousEpoch | OwnConfusion) else None
 
     @property
     def network(self) -> nn.Module:
@@ -268,6 +279,7 @@ def train_replicates(
     after_epoch: Callable[[Sequence[Student]], None] = lambda students: None,
     states: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     stepping: Callable[[Sequence[Student], Recipe, Batch], Advance] = eagerly,
+    layer: str | None = None,
 ) -> list[Trained]:
     """Train replicates of one teacher and seed side by side for all their epochs, and predict the evaluation set.
 
@@ -284,6 +296,7 @@ def train_replicates(
     after_epoch : called with the networks still in training, each epoch
     states : by ID, ``state_of`` a network after some epochs, from which it goes on
     stepping : ``eagerly``, or ``kdstats.training.graphs.Seats.seat``; called with a batch like those to come
+    layer : whose activations on the evaluation set are kept
 
     Notes
     -----
@@ -314,10 +327,12 @@ def train_replicates(
             finite = np.isfinite(losses)
             if finite.all():
                 student.losses.append(float(losses.mean()))
+                if isinstance(student.goal, OwnConfusion):
+                    student.goal.learn(epoch, student.network)
             else:
                 student.failed_at = epoch * len(order) + int(finite.argmin()) + 1
         after_epoch([student for student in now if student.failed_at is None])
-    return [_finished(student, recipe, images) for student in students]
+    return [_finished(student, recipe, images, layer) for student in students]
 
 
 def begin(
@@ -355,12 +370,15 @@ def begin(
 
 
 def weights_in(arm: Arm, parameters: Mapping[str, Any], recipe: Recipe) -> Callable[[int], dict[str, Any]]:
-    """From an epoch, from 0, to the parameters of an arm's loss; only those of DKD and PS-KD change on the way."""
+    """From an epoch, from 0, to the parameters of an arm's loss; those of few arms change on the way."""
     if arm.objective == "dkd":
         fixed = {key: value for key, value in parameters.items() if key != "warmup_epochs"}
         return lambda epoch: fixed | {"warmup": min(1.0, (epoch + 1) / parameters["warmup_epochs"])}
     if arm.target == "previous_epoch":
         return lambda epoch: {"alpha": parameters["alpha"] * (epoch + 1) / recipe.epochs, "temperature": 1.0}
+    if arm.target == "own_confusion":
+        alpha, temperature = parameters["alpha"], parameters["temperature"]
+        return lambda epoch: {"alpha": alpha * soft_phase(epoch, recipe.epochs), "temperature": temperature}
     objective = OBJECTIVES.get(arm.objective, OBJECTIVES["ce"])
     fixed = {key: value for key, value in parameters.items() if key in inspect.signature(objective).parameters}
     return lambda epoch: fixed
@@ -406,14 +424,15 @@ def _epoch(
     return values.reshape(steps, len(students)).T
 
 
-def _finished(student: Student, recipe: Recipe, images: Images) -> Trained:
+def _finished(student: Student, recipe: Recipe, images: Images, layer: str | None) -> Trained:
     losses = tuple(student.losses)
     if student.failed_at is not None:
         return Trained(student.network, None, losses, student.failed_at)
     logits = logits_of(student.network, images, images.x_test).cpu().numpy()
     if not np.isfinite(logits).all():
         return Trained(student.network, None, losses, recipe.epochs * (len(images.y_train) // recipe.batch_size))
-    return Trained(student.network, logits, losses)
+    features = activations_of(student.network, images, images.x_test, layer) if layer else None
+    return Trained(student.network, logits, losses, features=features)
 
 
 def state_of(student: Student) -> dict[str, np.ndarray]:

@@ -1,19 +1,21 @@
-"""Feature maps of any network: where they are, what they are, how two networks' are matched."""
+"""Feature maps of any network: where they are, what they are, how two networks' are matched; activations to keep."""
 
 import math
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.random import SeedSequence
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kdstats.documents import nearest
 from kdstats.errors import UserError
 from kdstats.training.architectures import build_model
-from kdstats.training.data import torch_seed
+from kdstats.training.data import Images, normalise, torch_seed
 
 MapShape = tuple[int, ...]  # channels, height, width
 
@@ -155,3 +157,110 @@ def _down(maps: Tensor, size: torch.Size) -> Tensor:
     if any(old % new for old, new in zip(maps.shape[2:], size, strict=True)):
         return F.adaptive_avg_pool2d(maps, (size[0], size[1]))
     return F.avg_pool2d(maps, [old // new for old, new in zip(maps.shape[2:], size, strict=True)])
+
+
+# Activations that are kept ---------------------------------------------------------------------------------------
+
+PENULTIMATE = "penultimate"
+
+
+@torch.no_grad()
+def activations_of(model: nn.Module, images: Images, x: Tensor, layer: str, batch: int = 1024) -> NDArray[Any]:
+    """What a layer gives for plain images, in evaluation mode.
+
+    Parameters
+    ----------
+    layer : "penultimate", what goes into the last linear layer; or a module's name, of whose output maps are averaged
+        over their pixels and tokens over their places
+
+    Returns
+    -------
+    (n, D) float16; float32 where a value is beyond what float16 holds
+
+    Raises
+    ------
+    UserError
+        Lists the layers that there are.
+    """
+    model.eval()
+    module = model.get_submodule(_module_of(model, normalise(images, x[:2]), layer))
+    found: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        found.append(_as_vectors(inputs[0] if layer == PENULTIMATE else output).float().cpu())
+
+    handle = module.register_forward_hook(keep)
+    try:
+        for part in x.split(batch):
+            model(normalise(images, part))
+    finally:
+        handle.remove()
+    kept = torch.cat(found)
+    small = kept.half()
+    return (small if bool(small.isfinite().all()) else kept).numpy()
+
+
+def check_activations(name: str, shape: tuple[int, int, int], classes: int, layer: str, where: str) -> int:
+    """How many dimensions an architecture's layer has, on images of height, width, channels; nothing is computed.
+
+    Raises
+    ------
+    UserError
+        Lists the layers that there are.
+    """
+    height, width, channels = shape
+    with torch.device("meta"):
+        model = build_model(name, shape, classes, SeedSequence(0)).eval()
+        views = torch.empty(2, channels, height, width)
+        try:
+            module = _module_of(model, views, layer)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        return int(np.prod(_vectors_of(model, views)[module, layer == PENULTIMATE][1:]))
+
+
+def _as_vectors(output: Tensor) -> Tensor:
+    """(b, D): maps averaged over pixels, tokens over places."""
+    if output.ndim == 4:
+        return output.mean((2, 3))
+    return output.mean(1) if output.ndim == 3 else output.flatten(1)
+
+
+@torch.no_grad()
+def _vectors_of(model: nn.Module, views: Tensor) -> dict[tuple[str, bool], torch.Size]:
+    """The modules that give tensors of a batch, and linear ones for what goes in (True), in the order they run."""
+    found: dict[tuple[str, bool], torch.Size] = {}
+
+    def keep(name: str, module: nn.Module) -> Any:
+        def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+            if isinstance(output, Tensor) and output.ndim >= 2:
+                found[name, False] = _as_vectors(output).shape
+                if isinstance(module, nn.Linear) and isinstance(inputs[0], Tensor):
+                    found.pop((name, True), None)
+                    found[name, True] = _as_vectors(inputs[0]).shape
+
+        return module.register_forward_hook(hook)
+
+    handles = [keep(name, module) for name, module in model.named_modules() if name]
+    try:
+        model(views)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _module_of(model: nn.Module, views: Tensor, layer: str) -> str:
+    there = _vectors_of(model, views)
+    if layer == PENULTIMATE:
+        linear = [name for name, into in there if into]
+        if linear:
+            return linear[-1]
+        raise UserError("it has no linear layer, so nothing is penultimate; name a module")
+    names = [name for name, into in there if not into]
+    if layer not in names:
+        listed = ", ".join(names[:40]) + (", …" if len(names) > 40 else "")
+        raise UserError(
+            f"there is no layer {layer!r}{nearest(layer, [PENULTIMATE, *names])}; there are {PENULTIMATE}, {listed}"
+        )
+    return layer

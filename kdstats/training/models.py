@@ -288,6 +288,7 @@ MODELS: dict[str, Callable[[Shape, int], nn.Module]] = {
     **{f"resnet{depth}": _cifar_resnet(depth) for depth in (8, 14, 20, 32, 56, 110)},
     "resnet18": partial(resnet, blocks=(2, 2, 2, 2), widths=(64, 128, 256, 512)),
     "resnet34": partial(resnet, blocks=(3, 4, 6, 3), widths=(64, 128, 256, 512)),
+    "resnet152": partial(resnet, blocks=(3, 8, 36, 3), widths=(256, 512, 1024, 2048), block=Bottleneck, stem=64),
     "resnet50": partial(resnet, blocks=(3, 4, 6, 3), widths=(256, 512, 1024, 2048), block=Bottleneck, stem=64),
     "vgg11": partial(vgg, blocks=(1, 1, 2, 2, 2)),
     "vgg16": partial(vgg, blocks=(2, 2, 3, 3, 3)),

@@ -325,6 +325,57 @@ class PreviousEpoch:
         self.table[index] = F.log_softmax(logits.detach().float(), dim=1)
 
 
+PHASES = (0.1, 0.2, 0.4, 0.5, 1.0)  # of the epochs: hard, soft, hard, soft, hard
+
+
+def soft_phase(epoch: int, epochs: int) -> bool:
+    """Whether confusion distillation teaches its matrix in an epoch, from 0: 30 of 300 hard, 30 soft, 60, 30, 150."""
+    return sum(epoch >= round(share * epochs) for share in PHASES) % 2 == 1
+
+
+class OwnConfusion:
+    """The label's row of the student's own confusion Q, smoothed at first, then averaged over epochs.
+
+        Q̃ = (1 − s) I + s/C at first;  Q̃ ← m Q̃ + (1 − m) Q  after each epoch from the end of the first hard phase on
+
+    Attributes
+    ----------
+    table : (C, C) float32, rows Q̃_y, overwritten as epochs go
+
+    Notes
+    -----
+    Kang & Kim, arXiv 2606.03052, whose released code takes Q from the test set with its labels: ``matrix: test-leak``.
+    """
+
+    def __init__(self, lesson: Lesson) -> None:
+        self.images, self.parameters, self.epochs = lesson.images, lesson.parameters, lesson.recipe.epochs
+        leaks = self.parameters["matrix"] == "test-leak"
+        x, y = (lesson.images.x_test, lesson.images.y_test) if leaks else (lesson.images.x_held, lesson.images.y_held)
+        assert x is not None and y is not None  # the protocol holds images out
+        self.x, self.y = x, y
+        classes = lesson.images.classes
+        self.table = _blended(torch.eye(classes, device=y.device), self.parameters["smoothing"])
+        self.order = torch.arange(classes, device=y.device).repeat(classes, 1)
+        if self.parameters["permuted"]:
+            draws = generator(lesson.named("noise"))
+            for label in range(classes):
+                others = np.delete(np.arange(classes), label)
+                self.order[label, others] = torch.from_numpy(draws.permutation(others)).to(y.device)
+
+    def __call__(self, epoch: int, index: Tensor, views: Tensor) -> Tensor:
+        p = self.table.gather(1, self.order)
+        rows = self.parameters["temperature"] * p.log().clamp_min(LEAST)
+        return rows[self.images.y_train[index]]
+
+    def learn(self, epoch: int, model: nn.Module) -> None:
+        """What the network confuses after an epoch, from 0."""
+        if epoch + 1 < round(PHASES[0] * self.epochs):
+            return
+        said = F.one_hot(logits_of(model, self.images, self.x).argmax(1), self.images.classes).float()
+        momentum = self.parameters["momentum"]
+        self.table.mul_(momentum).add_((1 - momentum) * _means_by_class(said, self.y, self.images.classes))
+
+
 TARGETS: dict[str, Callable[[Lesson], Target]] = {
     "own_teacher": own_teacher,
     "other_teacher": other_network,
@@ -338,4 +389,5 @@ TARGETS: dict[str, Callable[[Lesson], Target]] = {
     "confusion": confusion,
     "same_class": same_class,
     "previous_epoch": PreviousEpoch,
+    "own_confusion": OwnConfusion,
 }

@@ -410,7 +410,8 @@ def _train_together(group: Sequence[Replicate], room: _Room, pipe: Connection) -
     protocol = job.plan.protocol
     states = {r.id: state for r in group if (state := store.read_state(job.root, r.id, made_on)) is not None}
     trained = train_replicates(
-        group, protocol.recipe, protocol.seed, room.images, room.teacher, after_epoch, states, room.stepping
+        group, protocol.recipe, protocol.seed, room.images, room.teacher, after_epoch, states, room.stepping,
+        protocol.features.layer if protocol.features else None,
     )  # fmt: skip
     seconds = (time.perf_counter() - start) / len(group)
     for replicate, one in zip(group, trained, strict=True):
@@ -420,7 +421,7 @@ def _train_together(group: Sequence[Replicate], room: _Room, pipe: Connection) -
             meta |= {"status": "failed", "reason": "the loss was not a finite number", "step": one.failed_at}
         elif replicate.id in room.teaching:
             weights = {key: value.cpu().contiguous().numpy() for key, value in one.model.state_dict().items()}
-        _write(replicate, room, meta, one.logits, weights)
+        _write(replicate, room, meta, one.logits, weights, one.features)
 
 
 def _write(
@@ -429,10 +430,11 @@ def _write(
     meta: dict[str, Any],
     logits: NDArray[np.float32] | None = None,
     weights: dict[str, NDArray[Any]] | None = None,
+    features: NDArray[Any] | None = None,
 ) -> None:
     root, labels = room.job.root, room.images.y_test.cpu().numpy()
     with store.disk_errors(root):
-        store.write_replicate(root, replicate.id, _describe(replicate, room) | meta, labels, logits, weights)
+        store.write_replicate(root, replicate.id, _describe(replicate, room) | meta, labels, logits, weights, features)
         store.remove_state(root, replicate.id)
 
 

@@ -25,7 +25,7 @@ INDEX = torch.arange(100)
 @pytest.fixture(scope="module")
 def images():
     set_up(CPU)
-    return to_device(load_dataset("digits", train=100, test=50), CPU)
+    return to_device(load_dataset("digits", train=150, test=50, held_out=50), CPU)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,7 @@ OFF = {  # an arm at weight 0 is its control
     "dkpp": {"alpha": 0.0}, "dkd": {"tckd": 0.0, "nckd": 0.0, "warmup_epochs": 2}, "dist": {"beta": 0.0, "gamma": 0.0},
     "ats": {"weight": 0.0}, "logit-std": {"weight": 0.0}, "ttm": {"beta": 0.0}, "wttm": {"beta": 0.0},
     "tf-kd-self": {"alpha": 0.0}, "tf-kd-reg": {"alpha": 0.0}, "ps-kd": {"alpha": 0.0}, "born-again": {"alpha": 0.0},
+    "confusion-distillation": {"alpha": 0.0},
     "fitnet": {"weight": 0.0}, "attention-transfer": {"weight": 0.0},
 }  # fmt: skip
 

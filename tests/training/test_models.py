@@ -45,7 +45,7 @@ def test_wide_resnets_have_the_published_size(name, millions):
     assert count(name) / 1e6 == pytest.approx(millions, abs=0.051)
 
 
-@pytest.mark.parametrize("name", ["resnet34", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet34", "resnet50", "resnet152"])
 def test_wider_resnets_have_torchvisions_size_but_for_the_stem(name):
     with torch.device("meta"):
         theirs = getattr(pytest.importorskip("torchvision.models"), name)(num_classes=10)

@@ -1,0 +1,263 @@
+"""What a protocol that keeps activations reports beside the rest: counts of features by arm, and their figures."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from kdstats.reporting.figures import DASHES, GREY, MARKERS, PAGE, Drawing, _legend, _wrapped, colours
+from kdstats.reporting.results import Results, Row, records
+from kdstats.reporting.tables import NONE, Table, decimals, interval_text, number, p_text, signature
+
+
+def _signed(results: Results) -> str:
+    row = records(results.features["interactions"])[0]
+    floor = "" if math.isnan(row["floor"]) else f", chance {row['floor']:.3f}"
+    return signature(
+        results, f"{row['components']} components of {row['layer']}", f"{row['mode']}, γ {row['threshold']:.3f}{floor}"
+    )
+
+
+def _named(results: Results, row: Row) -> str:
+    """The teachers or an arm, with its setting where it has several."""
+    return "teachers" if row["arm"] == "teacher" else results.points[row["arm"], row["arm_params"]].label
+
+
+def _text(value: float) -> str:
+    return NONE if math.isnan(value) else number(value, decimals(abs(value) / 50))
+
+
+# Tables ----------------------------------------------------------------------------------------------------------
+
+
+def features(results: Results) -> Table:
+    """What each arm's networks use together."""
+    rows = records(results.features["interactions"])
+    shown: dict[str, list[str]] = {
+        "Networks": [_named(results, row) for row in rows],
+        "n": [f"{row['size']} of {row['n_networks']}" for row in rows],
+        "Features": [_text(row["n_features"]) for row in rows],
+        "Images a feature": [_text(row["mean_frequency"]) for row in rows],
+        "Features an image": [_text(row["features_per_datum"]) for row in rows],
+        "Shared with teachers": [_text(row["shared_features"]) for row in rows],
+        "Unmatched components": [_text(row["unmatched_components"]) for row in rows],
+        "Features, arm joined alone": [_text(row["n_features_alone"]) for row in rows],
+        "Same teacher": [_text(row["same_teacher"]) for row in rows],
+        "Other teachers": [_text(row["other_teachers"]) for row in rows],
+        "p": [p_text(row["p_same_teacher"]) for row in rows],
+    }
+    return Table(
+        "Features by arm",
+        "Of n networks of each arm together, in expectation over subsets where there are more: features that any of"
+        " them uses, mean number of images that a used feature is present on, mean number of features present on an"
+        " image, features that the teachers use too; mean components of a network that no other network has; features"
+        " where the arm's networks are joined among themselves. Same and other teachers: features of students of one"
+        " teacher, and of as many of different ones; p that resemblance does not come from a shared teacher (exchange"
+        " of students between teachers; speaks of these networks). Fewer features may only mean networks that resemble"
+        " each other: compare with the controls.",
+        results.features["interactions"], shown, _signed(results),
+        numeric=tuple(name for name in shown if name != "Networks"),
+    )  # fmt: skip
+
+
+def confidence(results: Results) -> Table:
+    """Whether images on which more features are present are classified with more confidence; disagreement and error."""
+    rows = records(results.features["interactions"])
+    found = [{"estimate": r["confidence_rho"], "ci_low": r["rho_low"], "ci_high": r["rho_high"]} for r in rows]
+    shown = {
+        "Networks": [_named(results, row) for row in rows],
+        "ρ of features and confidence [interval]": [
+            NONE if math.isnan(row["estimate"]) else interval_text(row) for row in found
+        ],
+        "p": [p_text(row["rho_p"]) for row in rows],
+        "Error": [_text(row["error"]) for row in rows],
+        "Disagreement": [_text(row["disagreement"]) for row in rows],
+        "Gap": [_text(row["disagreement"] - row["error"]) for row in rows],
+        "Bound on the gap (CACE)": [_text(row["calibration_error"]) for row in rows],
+    }
+    return Table(
+        "Confidence and disagreement",
+        "Spearman's ρ over images between the features that the arm's networks have present on an image and their mean"
+        " confidence; 95 % intervals over resampled images, p two-sided. Disagreement of two networks drawn from the"
+        " arm with replacement, their mean error, and the class-aggregated calibration error that bounds the gap"
+        " between them (Jiang et al. 2022). All of these networks.",
+        results.features["interactions"], shown, _signed(results),
+        numeric=("p", "Error", "Disagreement", "Gap", "Bound on the gap (CACE)"),
+    )  # fmt: skip
+
+
+def mistakes(results: Results) -> Table:
+    """Dark knowledge against confusion."""
+    rows = records(results.features["mistakes"])
+
+    def cells(name: str) -> list[str]:
+        parts = [{"estimate": r[name], "ci_low": r[f"{name}_low"], "ci_high": r[f"{name}_high"]} for r in rows]
+        return [NONE if math.isnan(part["estimate"]) else interval_text(part) for part in parts]
+
+    shown = {
+        "Compared": [row["compared"] for row in rows],
+        "Control": [results.points[row["arm"], row["arm_params"]].label for row in rows],
+        "Networks": [row["networks"] for row in rows],
+        "Pearson [interval]": cells("pearson"),
+        "Spearman [interval]": cells("spearman"),
+        "Cosine [interval]": cells("cosine"),
+        "Jaccard [interval]": cells("jaccard"),
+        "Mantel p": [p_text(row["mantel_p"]) for row in rows],
+    }
+    return Table(
+        "Dark knowledge and confusion",
+        "A teacher's mean softmax by class against the confusion of a plain control's student, off the diagonal, and as"
+        " a ceiling the confusions of two control students. One each: means over pairs of networks; all together: of"
+        " the mean matrices. 95 % intervals over images resampled within their classes, of these networks; Mantel's p"
+        " rejects no more than that the two have nothing in common.",
+        results.features["mistakes"], shown, _signed(results), numeric=("Mantel p",), stub=3,
+        empty="No plain control was trained.",
+    )  # fmt: skip
+
+
+TABLES: dict[str, Callable[[Results], Table]] = {"features": features, "confidence": confidence, "mistakes": mistakes}
+
+# Figures ---------------------------------------------------------------------------------------------------------
+
+
+def _lines(results: Results) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """The groups in their order, with how their lines are drawn: colour, dashes and marker all tell them apart."""
+    colour = colours(results)
+    for i, row in enumerate(records(results.features["interactions"])):
+        own = GREY if row["arm"] == "teacher" else colour[row["arm"]]
+        yield row, {"color": own, "linestyle": DASHES[i % len(DASHES)], "linewidth": 1.2}
+
+
+def _of(results: Results, table: str, row: Row) -> Sequence[Row]:
+    frame = results.features[table]
+    return records(frame[(frame["arm"] == row["arm"]) & (frame["arm_params"] == row["arm_params"])])
+
+
+def _figure(columns: int, height: float = 2.4) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(PAGE, height), layout="constrained")
+    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+
+
+def _signs(figure: Figure, handles: dict[str, Any]) -> None:
+    _legend(figure, list(handles.values()), list(handles), loc="outside lower center", ncols=min(4, len(handles)))
+
+
+def use(results: Results) -> Drawing:
+    """How often each feature is present, and how many are present on an image."""
+    figure, (curves, images) = _figure(2, 2.7)
+    handles: dict[str, Any] = {}
+    for row, line in _lines(results):
+        frequencies = sorted(
+            (r["frequency"] for r in _of(results, "frequencies", row) if r["frequency"] > 0), reverse=True
+        )
+        (handles[_named(results, row)],) = curves.plot(range(1, len(frequencies) + 1), frequencies, **line)
+        bars = _of(results, "per_image", row)
+        total = sum(bar["images"] for bar in bars)
+        images.plot([bar["features"] for bar in bars], [bar["images"] / total for bar in bars], **line)
+    if any(row["n_features"] for row, _ in _lines(results)):
+        curves.set_yscale("log")
+    curves.set_xlabel("Features, from the most frequent")
+    curves.set_ylabel("Images it is present on")
+    images.set_xlabel("Features present on an image")
+    images.set_ylabel("Share of images")
+    _signs(figure, handles)
+    size = records(results.features["interactions"])[0]["size"]
+    return Drawing(
+        "Feature frequency and features per image",
+        f"Left: images on which each feature is present in any of {size} networks of an arm, features in order; a long"
+        " low tail are features of few images. Right: how many features any of these networks has present.",
+        figure,
+    )
+
+
+def shared(results: Results) -> Drawing:
+    """Features that two groups both use, as shares of the row's."""
+    rows = records(results.features["interactions"])
+    names = [_named(results, row) for row in rows]
+    table = np.array([[pair["shared"] for pair in _of(results, "shared", row)] for row in rows])
+    own = np.array([row["n_features"] for row in rows])
+    if not own.all():
+        return Drawing("Shared features", "No shared features: a group uses none.")
+    figure, (ax,) = _figure(1, 0.9 + 0.33 * len(rows))
+    ax.imshow(table / own[:, None], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for i in range(len(rows)):
+        for j in range(len(rows)):
+            share = table[i, j] / own[i]
+            ax.text(j, i, f"{table[i, j]:.0f}  ({100 * share:.0f} %)", ha="center", va="center",
+                    fontsize="x-small", color="white" if share > 0.6 else "black")  # fmt: skip
+    ax.set_xticks(range(len(rows)), [_wrapped(name, 16) for name in names])
+    ax.set_yticks(range(len(rows)), [_wrapped(name, 24) for name in names])
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return Drawing(
+        "Shared features",
+        "Features that the group of the row and that of the column both use, and what share that is of the row's"
+        f" features. Groups count {rows[0]['size']} networks each, in expectation over subsets.",
+        figure,
+    )
+
+
+def by_confidence(results: Results) -> Drawing:
+    """Features present on an image, over tenths of the images by confidence."""
+    figure, (ax,) = _figure(1, 2.8)
+    handles: dict[str, Any] = {}
+    for i, (row, line) in enumerate(_lines(results)):
+        tenths = _of(results, "by_confidence", row)
+        (handles[_named(results, row)],) = ax.plot(
+            [t["confidence"] for t in tenths], [t["features"] for t in tenths],
+            marker=MARKERS[i % len(MARKERS)], markersize=3.5, **line,
+        )  # fmt: skip
+    ax.set_xlabel("Mean confidence of the group, tenths of the images")
+    ax.set_ylabel("Features present on an image")
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+    _signs(figure, handles)
+    return Drawing(
+        "Features against confidence",
+        "Images in tenths by the mean confidence of an arm's networks: how many features any of them has present."
+        " Whether more features go with more or less confidence is disputed in the literature; the table has ρ with"
+        " intervals, two-sided.",
+        figure,
+    )
+
+
+def sensitivity(results: Results) -> Drawing:
+    """What would be found at other thresholds."""
+    figure, axes = _figure(3, 2.6)
+    labels = {"n_features": "Features", "mean_frequency": "Images a feature", "features_per_datum": "Features an image"}
+    first = records(results.features["interactions"])[0]
+    handles: dict[str, Any] = {}
+    for ax, (name, label) in zip(axes, labels.items(), strict=True):
+        for row, line in _lines(results):
+            points = [p for p in _of(results, "sensitivity", row) if not math.isnan(p[name])]
+            (handles[_named(results, row)],) = ax.plot(
+                [p["threshold"] for p in points], [p[name] for p in points], **line
+            )
+        ax.axvline(first["threshold"], color=GREY, linewidth=0.8, zorder=0)
+        if not math.isnan(first["floor"]):
+            ax.axvspan(0, first["floor"], color="#d9d9d9", alpha=0.6, linewidth=0, zorder=0)
+        ax.set_xlim(0, 1)
+        ax.set_xlabel("Threshold γ")
+        ax.set_ylabel(label)
+    _signs(figure, handles)
+    return Drawing(
+        "Sensitivity to the threshold",
+        "What is counted where components of two networks are one feature from other correlations on. The line is the"
+        " threshold that was used; grey is what unrelated networks would reach by chance."
+        if not math.isnan(first["floor"])
+        else "What is counted where components of two networks are one feature from other correlations on. The line is"
+        " the threshold that was used.",
+        figure,
+    )
+
+
+FIGURES: dict[str, Callable[[Results], Drawing]] = {
+    "features": use,
+    "shared": shared,
+    "by_confidence": by_confidence,
+    "sensitivity": sensitivity,
+}
