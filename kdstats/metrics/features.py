@@ -431,9 +431,9 @@ def interaction_tensor(
     =============  ==============================  ====================================  =============================
 
     A quantile rises with the share of components that match: where many do, the strongest hundredth alone would
-    count. So γ of ``robust`` says what it means, a quarter of the variance in common, and is the same for all groups. The
-    mode does not depend on the order of the networks or on the signs of components, and finds nothing in noise. Chance
-    is the largest |Λ| between networks after each network's examples were put into an order of their own, over
+    count. So γ of ``robust`` says what it means, a quarter of the variance in common, and is the same for all groups.
+    The mode does not depend on the order of the networks or on the signs of components, and finds nothing in noise.
+    Chance is the largest |Λ| between networks after each network's examples were put into an order of their own, over
     ``null_draws`` such: noise exceeds it with probability 1 / (null_draws + 1) at most.
 
     Parameters
