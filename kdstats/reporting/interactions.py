@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from kdstats.reporting.figures import DASHES, GREY, MARKERS, PAGE, Drawing, _legend, _wrapped, colours
 from kdstats.reporting.results import Results, Row, records
@@ -143,7 +143,7 @@ def _figure(columns: int, height: float = 2.4) -> tuple[Figure, list[Axes]]:
 
 
 def _signs(figure: Figure, handles: dict[str, Any]) -> None:
-    _legend(figure, list(handles.values()), list(handles), loc="outside lower center", ncols=min(4, len(handles)))
+    _legend(figure, list(handles.values()), list(handles), loc="outside lower center", ncols=min(5, len(handles)))
 
 
 def use(results: Results) -> Drawing:
@@ -160,6 +160,9 @@ def use(results: Results) -> Drawing:
         images.plot([bar["features"] for bar in bars], [bar["images"] / total for bar in bars], **line)
     if any(row["n_features"] for row, _ in _lines(results)):
         curves.set_yscale("log")
+        curves.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        curves.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        curves.yaxis.set_minor_locator(NullLocator())
     curves.set_xlabel("Features, from the most frequent")
     curves.set_ylabel("Images it is present on")
     images.set_xlabel("Features present on an image")
@@ -180,6 +183,7 @@ def shared(results: Results) -> Drawing:
     names = [_named(results, row) for row in rows]
     table = np.array([[pair["shared"] for pair in _of(results, "shared", row)] for row in rows])
     own = np.array([row["n_features"] for row in rows])
+    np.fill_diagonal(table, own)
     if not own.all():
         return Drawing("Shared features", "No shared features: a group uses none.")
     figure, (ax,) = _figure(1, 0.9 + 0.33 * len(rows))
@@ -207,12 +211,12 @@ def by_confidence(results: Results) -> Drawing:
     figure, (ax,) = _figure(1, 2.8)
     handles: dict[str, Any] = {}
     for i, (row, line) in enumerate(_lines(results)):
-        tenths = _of(results, "by_confidence", row)
+        features = [tenth["features"] for tenth in _of(results, "by_confidence", row)]
         (handles[_named(results, row)],) = ax.plot(
-            [t["confidence"] for t in tenths], [t["features"] for t in tenths],
-            marker=MARKERS[i % len(MARKERS)], markersize=3.5, **line,
-        )  # fmt: skip
-    ax.set_xlabel("Mean confidence of the group, tenths of the images")
+            range(1, 11), features, marker=MARKERS[i % len(MARKERS)], markersize=3.5, **line
+        )
+    ax.set_xticks(range(1, 11))
+    ax.set_xlabel("Tenth of the images, from least to most confidence")
     ax.set_ylabel("Features present on an image")
     ax.yaxis.set_major_locator(MaxNLocator(5))
     _signs(figure, handles)
