@@ -134,6 +134,10 @@ def cases(
     found = []
     for point in hypothesis_points(protocol):
         for control in point.controls:
+            if point.test == "label-exchange":
+                why = "a number of whole groups has no spread between units, so no power is given"
+                found.append(_noted(Case(point, control, None, None), why))
+                continue
             if pilot is not None:
                 case = _from_pilot(pilot, point, control)
             else:
@@ -403,6 +407,8 @@ def power_table(
     """
     _check(effect, teacher_sd, student_sd, pilot, target)
     found = cases(protocol, effect, teacher_sd, student_sd, read_pilot(pilot) if pilot else None)
+    if all(case.point.test == "label-exchange" for case in found):
+        raise UserError("all hypotheses are on numbers of whole groups, for which no power is given: see kdstats plan")
     if all(case.effect is None or case.components is None for case in found):
         raise UserError(f"{pilot}: is no pilot for this protocol: {found[0].point.name}: {NOTES.join(found[0].notes)}")
     if all(case.point.test == "anytime" for case in found):
