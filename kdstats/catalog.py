@@ -399,7 +399,7 @@ TESTS: dict[str, str] = {
     "paired-t": "paired t test",
     "two-way-t": "t test whose variance counts new seeds and new examples (Satterthwaite)",
     "mann-whitney": "exact Mann–Whitney test of unpaired scores",
-    "label-exchange": "exact exchange of the labels of paired networks, of a number that belongs to the group",
+    "label-exchange": "exchange of the labels of paired networks, of a number of the whole group; exact to 13 units",
     "anytime": "e-process of symmetric paired differences: valid whenever one stops",
 }
 

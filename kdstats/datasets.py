@@ -115,6 +115,10 @@ def load_dataset(
             )
         order = _balanced_order(dataset.y_train, name + " held out")
         held, rest = order[:held_out], order[held_out:]
+        if len(np.unique(dataset.y_train[held])) < dataset.classes:
+            raise UserError(
+                f"dataset {name}: held_out: {held_out} images do not hold each of {dataset.classes} classes; take more"
+            )
         dataset = replace(
             dataset,
             x_train=dataset.x_train[rest],

@@ -1,12 +1,15 @@
-"""What the networks of a run compute: activations joined to features, counted arm by arm.
+"""What the networks of a run compute: activations joined to features, and counted.
 
-All networks are joined at once, in an order that knows nothing of arms, so that what an arm is counted to use does not
-depend on its label; then labels can be exchanged without joining anew.
+A component counts as a feature where another network has it too. So how many features an arm has depends on those that
+it is joined with: were all networks of a run joined at once, an arm with many relatives among the others would seem to
+have more. Each number is therefore of networks joined among themselves: for a claim the arm and its control, for a
+description the students of one seed, one of each teacher. Who is joined, in which order, never depends on labels.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,26 +19,26 @@ from scipy.stats import rankdata, spearmanr
 
 import kdstats
 from kdstats import metrics, stats
-from kdstats.errors import UserError
 from kdstats.plan import stream
 from kdstats.scoring import Key, Networks, point_key
 
 Members = NDArray[np.intp]
+Arm = tuple[str, str]  # with its parameters; ("teacher", "") for the teachers
+TEACHERS: Arm = ("teacher", "")
 BOOTSTRAPS = 499
 THRESHOLDS = tuple(round(0.1 * i, 1) for i in range(1, 10))
+EXTREME = 1e300  # an exchange in which the number does not exist counts as one as large as any
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "interactions": (
         "layer", "components", "mode", "threshold", "floor", "arm", "arm_params", "n_networks", "size", "n_features",
-        "mean_frequency", "features_per_datum", "shared_features", "unmatched_components", "n_features_alone",
-        "same_teacher", "other_teachers", "p_same_teacher", "error", "disagreement", "calibration_error",
-        "confidence_rho", "rho_low", "rho_high", "rho_p", "note",
+        "mean_frequency", "features_per_datum", "shared_features", "unmatched_components", "presence", "same_teacher",
+        "any_teachers", "p_same_teacher", "error", "disagreement", "calibration_error", "confidence_rho", "rho_low",
+        "rho_high", "rho_p", "note",
     ),
-    "frequencies": ("feature", "arm", "arm_params", "n_networks", "frequency"),
-    "sensitivity": (
-        "threshold", "arm", "arm_params", "size", "n_features", "mean_frequency", "features_per_datum",
-    ),
-    "shared": ("arm", "arm_params", "other", "other_params", "shared"),
+    "frequencies": ("rank", "arm", "arm_params", "frequency"),
+    "sensitivity": ("threshold", "arm", "arm_params", "n_features", "mean_frequency", "features_per_datum"),
+    "shared": ("arm", "arm_params", "other", "other_params", "shared", "own"),
     "per_image": ("arm", "arm_params", "features", "images"),
     "by_confidence": ("arm", "arm_params", "tenth", "confidence", "features"),
 }  # fmt: skip
@@ -43,197 +46,253 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Interactions:
-    """The networks of a run that trained, joined.
+    """The networks of a run whose activations can be joined.
 
     Attributes
     ----------
     networks : of the run
     tensor : of all that trained
-    place : each network's number in it
-    present : of each number the features that the network has, and where, packed by eight images
-    anywhere : (M, T), whether the network has the feature on any image
+    place : each network's number in it, in an order that knows nothing of arms
+    left_out : networks that trained and cannot be joined, and why
     """
 
     networks: Networks
     tensor: metrics.InteractionTensor
     place: Mapping[Key, int]
-    present: Sequence[tuple[NDArray[np.intp], NDArray[np.uint8]]]
-    anywhere: NDArray[np.bool_]
+    left_out: Mapping[Key, str]
 
-    def of(self, arm: tuple[str, str]) -> list[Key]:
-        """Networks of an arm, ("teacher", "") for the teachers."""
+    def of(self, arm: Arm) -> list[Key]:
+        """Networks of an arm."""
         return [key for key in self.place if key[:2] == arm]
 
-    def numbers(self, keys: Sequence[Key]) -> Members:
+
+@dataclass(frozen=True)
+class Together:
+    """Some networks, joined among themselves, ready to be counted many times.
+
+    Attributes
+    ----------
+    tensor : of these networks
+    place : each network's number in it
+    """
+
+    tensor: metrics.InteractionTensor
+    place: Mapping[Key, int]
+
+    def numbers(self, keys: Iterable[Key]) -> Members:
         return np.array([self.place[key] for key in keys], np.intp)
 
+    @cached_property
+    def present(self) -> list[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
+        """Of each network its features, and where they are present, packed by eight images."""
+        found = [self.tensor.presence(number) for number in range(self.tensor.n_networks)]
+        return [(features, np.packbits(where, axis=1)) for features, where in found]
 
-def join(networks: Networks) -> Interactions:
-    """Join the networks of a protocol that keeps activations.
+    @cached_property
+    def anywhere(self) -> NDArray[np.bool_]:
+        """(M, T), whether the network has the feature present on any image."""
+        found = np.zeros((len(self.present), self.tensor.n_features), bool)
+        for number, (features, bits) in enumerate(self.present):
+            found[number, features] = bits.any(1)
+        return found
 
-    Raises
-    ------
-    UserError
-        A network in which too few components vary; fewer than two that trained.
+    def counter(self, name: str, teachers: Members) -> Callable[[Members], float]:
+        """From networks' numbers to one of ``kdstats.catalog.GROUP_METRICS`` of them; NaN where it does not exist."""
+        n = self.tensor.extremes.shape[2]
+        of_teachers = self.anywhere[teachers].any(0)
+
+        def count(members: Members) -> float:
+            if name == "unmatched_components":
+                return float(self.tensor.n_unmatched[members].sum())
+            if name in ("n_features", "shared_features"):
+                there = self.anywhere[members].any(0)
+                return float(np.sum(there & of_teachers if name == "shared_features" else there))
+            found = np.zeros((self.tensor.n_features, math.ceil(n / 8)), np.uint8)
+            for number in members:
+                features, bits = self.present[number]
+                found[features] |= bits
+            total, used = int(np.bitwise_count(found).sum(dtype=np.int64)), int(found.any(1).sum())
+            if name == "features_per_datum":
+                return total / n
+            return total / used if used else math.nan
+
+        return count
+
+
+def join(networks: Networks) -> Interactions | None:
+    """Join the networks of a protocol that keeps activations; None where fewer than two can be.
+
+    A network in which fewer components vary than are asked for, a collapsed one say, is left out.
     """
     protocol = networks.plan.protocol
     settings = protocol.features
     assert settings is not None
     trained = sorted((key for key in networks.by_key if networks.logits(key) is not None), key=repr)
-    if len(trained) < 2:
-        raise UserError("features: fewer than two networks trained: features are what networks share")
     order = np.random.default_rng(stream(protocol.seed, "networks")).permutation(len(trained))
-    keys = [trained[i] for i in order]
     scores = []
-    for key in keys:
+    place: dict[Key, int] = {}
+    left_out: dict[Key, str] = {}
+    for key in (trained[i] for i in order):
         try:
             scores.append(metrics.principal_components(networks.activations(key), settings.components))
+            place[key] = len(place)
         except ValueError as error:
-            raise UserError(f"features of {networks.by_key[key]}: {error}") from None
+            left_out[key] = str(error)
+    if len(place) < 2:
+        return None
     tensor = metrics.interaction_tensor(scores, k=None, mode=settings.mode, threshold=settings.threshold)  # type: ignore[arg-type]
-    present, anywhere = [], np.zeros((len(keys), tensor.n_features), bool)
-    for number in range(len(keys)):
-        features, where = tensor.presence(number)
-        present.append((features, np.packbits(where, axis=1)))
-        anywhere[number, features] = where.any(1)
-    return Interactions(networks, tensor, {key: i for i, key in enumerate(keys)}, present, anywhere)
+    return Interactions(networks, tensor, place, left_out)
 
 
-# Numbers of a group ----------------------------------------------------------------------------------------------
+def together(joined: Interactions, keys: Iterable[Key], threshold: float | None = None) -> Together:
+    """These networks joined among themselves; two or more."""
+    ordered = sorted(keys, key=lambda key: joined.place[key])
+    tensor = joined.tensor.recluster([joined.place[key] for key in ordered], threshold=threshold)
+    return Together(tensor, {key: i for i, key in enumerate(ordered)})
 
 
-def counted(joined: Interactions, name: str) -> Callable[[Members], float]:
-    """From networks' numbers to one of ``kdstats.catalog.GROUP_METRICS`` of them together."""
-    n = len(joined.networks.labels)
-    teachers = joined.numbers(joined.of(("teacher", "")))
-    of_teachers = joined.anywhere[teachers].any(0)
-
-    def count(members: Members) -> float:
-        if name == "unmatched_components":
-            return float(joined.tensor.n_unmatched[members].sum())
-        if name in ("n_features", "shared_features"):
-            used = joined.anywhere[members].any(0)
-            return float(np.sum(used & of_teachers if name == "shared_features" else used))
-        together = _together(joined, members)
-        total = int(np.bitwise_count(together).sum(dtype=np.int64))
-        if name == "features_per_datum":
-            return total / n
-        used = together.any(1).sum()
-        if not used:
-            raise metrics.UndefinedMetric("an arm uses no feature: there is no mean frequency")
-        return total / float(used)
-
-    return count
-
-
-def _together(joined: Interactions, members: Members) -> NDArray[np.uint8]:
-    """(T, images / 8): where any of the networks has each feature."""
-    width = joined.present[0][1].shape[1]
-    found = np.zeros((joined.tensor.n_features, width), np.uint8)
-    for number in members:
-        features, bits = joined.present[number]
-        found[features] |= bits
-    return found
+# Claims ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Exchanged:
-    """What exchanging labels says of an arm against a control: the difference, and p in every direction."""
+    """What exchanging labels says of an arm against a control.
+
+    Attributes
+    ----------
+    estimate : arm minus control
+    p : by direction: greater, less, two-sided
+    lost_arm, lost_control : networks that trained and could not be joined
+    note : why they could not
+    """
 
     estimate: float
     p: Mapping[str, float]
     test: str
+    lost_arm: int
+    lost_control: int
+    note: str
 
 
 def exchange(
-    joined: Interactions, name: str, arm: Sequence[Key], control: Sequence[Key], units: Sequence[int]
+    joined: Interactions | None, name: str, arm: Sequence[Key], control: Sequence[Key], units: Sequence[int]
 ) -> Exchanged:
     """Whether an arm's networks together have more or less than the control's that are paired with them.
+
+    Arm and control are joined among themselves (for ``shared_features`` with the teachers), which no exchange of their
+    labels changes.
 
     Parameters
     ----------
     name : of ``kdstats.catalog.GROUP_METRICS``
     arm, control : networks, paired
     units : of each pair, the unit that is exchanged as one
+
+    Raises
+    ------
+    UndefinedMetric
+        Fewer than two units that can be joined; an arm or control for which the number does not exist.
     """
-    count = counted(joined, name)
+    place = joined.place if joined else {}
+    lost = [[key for key in side if key not in place] for side in (arm, control)]
+    left_out = joined.left_out if joined else {}
+    reason = next((left_out.get(key, "it failed to train") for side in lost for key in side), "")
+    note = f"{sum(map(len, lost))} network(s) could not be joined ({reason})" if any(lost) else ""
+    kept = [i for i, pair in enumerate(zip(arm, control, strict=True)) if all(key in place for key in pair)]
+    if joined is None or len({units[i] for i in kept}) < 2:
+        raise metrics.UndefinedMetric("; ".join(filter(None, ("fewer than two units", note))))
+    sides = [[side[i] for i in kept] for side in (arm, control)]
+    teachers = joined.of(TEACHERS) if name == "shared_features" else []
+    both = together(joined, [*sides[0], *sides[1], *teachers])
+    count = both.counter(name, both.numbers(teachers))
 
     def apart(first: Members, second: Members) -> list[float]:
         d = count(first) - count(second)
-        return [d, -d, abs(d)]
+        return [EXTREME] * 3 if math.isnan(d) else [d, -d, abs(d)]
 
-    found = stats.swap_labels(
-        apart, joined.numbers(arm), joined.numbers(control), clusters=units, alternative="greater"
-    )  # fmt: skip
-    return Exchanged(
-        float(found.estimate[0]), dict(zip(("greater", "less", "two-sided"), found.p_value, strict=True)), found.test
-    )
+    first, second = map(both.numbers, sides)
+    if apart(first, second)[0] == EXTREME:
+        raise metrics.UndefinedMetric("an arm or its control uses no feature: there is no mean frequency")
+    found = stats.swap_labels(apart, first, second, clusters=[units[i] for i in kept], alternative="greater")
+    p = dict(zip(("greater", "less", "two-sided"), map(float, found.p_value), strict=True))
+    return Exchanged(float(found.estimate[0]), p, found.test, len(lost[0]), len(lost[1]), note)
 
 
 # Description -----------------------------------------------------------------------------------------------------
 
 
 def describe(joined: Interactions, identity: Mapping[str, str]) -> dict[str, pd.DataFrame]:
-    """Tables of every arm's networks together, teachers first.
+    """Tables of what each arm's networks have together, teachers first.
 
-    Counts are over as many networks as the smallest group has, in expectation over its subsets (robust mode), so that
-    they compare.
+    Numbers of an arm are means over its student seeds, of the students of a seed joined among themselves: one student
+    of each teacher, so that as many are counted as there are teachers. Where some are missing all counts are over as
+    many as the smallest group has, in expectation over subsets (robust mode).
 
     Returns
     -------
-    interactions : a row an arm. ``n_features_alone``: where its networks are joined among themselves.
-        ``same_teacher``: features of s students of one teacher, mean over teachers; ``other_teachers``: of s students
-        of as many teachers, p by exchanging students of a seed between teachers. ``confidence_rho``: Spearman's
-        correlation over images of the features present on an image and the group's mean confidence, with an interval
-        over resampled images and p two-sided. Both speak of these networks.
-    frequencies : arm × feature: networks that have it, images that it is present on
+    interactions : a row an arm. ``shared_features``: that the students of a seed, joined with the teachers, share with
+        them. ``presence``: share of images that a component is present on. ``same_teacher``: features of the students
+        of one teacher, mean over teachers, all students of the arm joined; ``any_teachers``: the same of students that
+        are dealt anew to teachers, seed by seed, and p of fewer features by such deals. ``confidence_rho``: Spearman's
+        correlation over images of the features present on an image and the arm's mean confidence, with an interval
+        over resampled images, and p two-sided. These speak of these networks.
+    frequencies : arm × rank: images that the feature of this rank is present on
     sensitivity : arm × threshold, those below the floor included
-    shared : arm × arm, features that both use
+    shared : arm × arm, joined with each other: features that both use, and that the first uses
     per_image : arm × number of features present, rounded: images that have so many
     by_confidence : arm × tenth of the images by confidence: mean confidence, mean features
     """
     networks, tensor = joined.networks, joined.tensor
     settings = networks.plan.protocol.features
     assert settings is not None
-    groups = {arm: joined.of(arm) for arm in [("teacher", ""), *map(point_key, networks.plan.protocol.points)]}
-    groups = {arm: keys for arm, keys in groups.items() if keys}
-    size = min(len(keys) for keys in groups.values()) if settings.mode == "robust" else None
-    uses = {arm: tensor.group(joined.numbers(keys), size) for arm, keys in groups.items()}
+    arms: dict[Arm, list[list[Key]]] = {}
+    for arm in [TEACHERS, *map(point_key, networks.plan.protocol.points)]:
+        by_seed: dict[int | None, list[Key]] = {}
+        for key in joined.of(arm):
+            by_seed.setdefault(key[3], []).append(key)
+        if sets := [by_seed[seed] for seed in sorted(by_seed, key=repr) if len(by_seed[seed]) > 1]:
+            arms[arm] = sets
+    size = min((len(keys) for sets in arms.values() for keys in sets), default=0)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in COLUMNS}
-    for arm, keys in groups.items():
-        at, numbers, use = {"arm": arm[0], "arm_params": arm[1]}, joined.numbers(keys), uses[arm]
-        confidence = np.mean([_confidence(_logits(networks, key)) for key in keys], axis=0)
+    for arm, sets in arms.items():
+        at = {"arm": arm[0], "arm_params": arm[1]}
+        groups = [together(joined, keys) for keys in sets]
+        uses = [_use(group, size) for group in groups]
+        per_datum = np.mean([use.per_datum for use in uses], axis=0)
+        keys = joined.of(arm)
+        logits = [_logits(networks, key) for key in keys]
+        confidence = np.mean([_confidence(z) for z in logits], axis=0)
+        shared = list(_shared(joined, sets, arms))
+        rows["shared"] += [at | row for row in shared]
+        with_teachers = {row["other"]: row["shared"] for row in shared}.get("teacher", math.nan)
         rows["interactions"].append(
-            at | _counts(joined, numbers, use) | _alone(joined, keys, size) | _by_teacher(joined, keys)
-            | _against_confidence(use.per_datum, confidence, networks.plan.protocol.seed)
-            | {"shared_features": use.shared(uses["teacher", ""]) if ("teacher", "") in uses and arm[0] != "teacher"
-               else math.nan}
-        )  # fmt: skip
-        have = np.zeros(tensor.n_features, np.intp)
-        for number in numbers:
-            have[joined.present[number][0]] += 1
-        rows["frequencies"] += [
-            at | {"feature": t, "n_networks": int(n), "frequency": float(frequency)}
-            for t, (n, frequency) in enumerate(zip(have, use.frequency, strict=True))
-        ]
-        rows["shared"] += [
-            at | {"other": other, "other_params": params, "shared": use.shared(theirs)}
-            for (other, params), theirs in uses.items()
-        ]
-        values, images = np.unique(np.rint(use.per_datum).astype(int), return_counts=True)
+            at
+            | _counts(uses)
+            | _by_teacher(joined, keys)
+            | _disagreement(logits, networks.labels)
+            | _against_confidence(per_datum, confidence, networks.plan.protocol.seed)
+            | {
+                "n_networks": len(keys),
+                "shared_features": math.nan if arm == TEACHERS else with_teachers,
+                "unmatched_components": float(np.mean(np.concatenate([group.tensor.n_unmatched for group in groups]))),
+                "presence": float(np.mean([_presence(tensor, joined.place[key]) for key in keys])),
+                "note": _notes(joined, arm, sets, size),
+            }
+        )
+        ranked = [-np.sort(-use.frequency) for use in uses]
+        for rank in range(max(map(len, ranked))):
+            mean = float(np.mean([frequency[rank] if rank < len(frequency) else 0.0 for frequency in ranked]))
+            rows["frequencies"].append(at | {"rank": rank + 1, "frequency": mean})
+        values, images = np.unique(np.rint(per_datum).astype(int), return_counts=True)
         rows["per_image"] += [
             at | {"features": int(value), "images": int(n)} for value, n in zip(values, images, strict=True)
         ]
-        rows["by_confidence"] += [
-            at
-            | {
-                "tenth": i,
-                "confidence": float(confidence[part].mean()),
-                "features": float(use.per_datum[part].mean()),
-            }
-            for i, part in enumerate(np.array_split(np.argsort(confidence, kind="stable"), 10), 1)
-        ]
-    rows["sensitivity"] = _over_thresholds(joined, groups, size)
+        for i, part in enumerate(np.array_split(np.argsort(confidence, kind="stable"), 10), 1):
+            means = {"confidence": float(confidence[part].mean()), "features": float(per_datum[part].mean())}
+            rows["by_confidence"].append(at | {"tenth": i} | means)
+        for threshold in sorted({*THRESHOLDS, tensor.threshold}):
+            counts = _counts([_use(together(joined, each, threshold), size) for each in sets])
+            rows["sensitivity"].append(at | {"threshold": threshold} | counts)
     same = {
         "layer": settings.layer, "components": settings.components, "mode": settings.mode,
         "threshold": tensor.threshold, "floor": math.nan if tensor.floor is None else tensor.floor,
@@ -247,29 +306,51 @@ def describe(joined: Interactions, identity: Mapping[str, str]) -> dict[str, pd.
     }
 
 
-def _counts(joined: Interactions, numbers: Members, use: metrics.FeatureUse) -> dict[str, Any]:
-    return {
-        "n_networks": len(numbers), "size": use.networks, "n_features": use.n_features,
-        "features_per_datum": use.features_per_datum,
-        "mean_frequency": use.mean_frequency if use.n_features else math.nan,
-        "unmatched_components": float(joined.tensor.n_unmatched[numbers].mean()),
-        "note": "" if use.n_features else "no feature is used: there is no mean frequency",
-    }  # fmt: skip
+def _use(group: Together, size: int) -> metrics.FeatureUse:
+    everyone = range(group.tensor.n_networks)
+    return group.tensor.group(everyone, size if group.tensor.mode == "robust" else None)
 
 
-def _alone(joined: Interactions, keys: Sequence[Key], size: int | None) -> dict[str, float]:
-    """What there is among the arm's networks alone: features, and whether they disagree as often as they err."""
-    if len(keys) < 2:
-        return {}
-    tensor = joined.tensor.recluster(joined.numbers(keys))
-    said = np.stack([_logits(joined.networks, key).argmax(1) for key in keys])
-    found = metrics.disagreement_equality(said, joined.networks.labels)
+def _counts(uses: Sequence[metrics.FeatureUse]) -> dict[str, Any]:
+    """Means over the seeds; a mean frequency over those that use a feature."""
+    frequencies = [use.mean_frequency for use in uses if use.n_features]
     return {
-        "n_features_alone": tensor.group(range(len(keys)), size).n_features,
-        "error": found.error,
-        "disagreement": found.disagreement,
-        "calibration_error": found.calibration_error,
+        "size": uses[0].networks,
+        "n_features": float(np.mean([use.n_features for use in uses])),
+        "features_per_datum": float(np.mean([use.features_per_datum for use in uses])),
+        "mean_frequency": float(np.mean(frequencies)) if frequencies else math.nan,
     }
+
+
+def _notes(joined: Interactions, arm: Arm, sets: Sequence[Sequence[Key]], size: int) -> str:
+    lost = [why for key, why in joined.left_out.items() if key[:2] == arm]
+    larger = joined.tensor.mode != "robust" and any(len(keys) > size for keys in sets)
+    notes = (
+        f"{len(lost)} network(s) could not be joined ({lost[0]})" if lost else "",
+        "more networks than the smallest group has, for which this mode does not allow" if larger else "",
+    )
+    return "; ".join(filter(None, notes))
+
+
+def _shared(
+    joined: Interactions, sets: Sequence[Sequence[Key]], arms: Mapping[Arm, Sequence[Sequence[Key]]]
+) -> Iterator[dict[str, Any]]:
+    """Of an arm with every arm, joined with each other seed by seed: features that both use, that the arm uses."""
+    for other, theirs in arms.items():
+        found = []
+        for i in range(max(len(sets), len(theirs))):
+            mine, others = sets[i % len(sets)], theirs[i % len(theirs)]
+            both = together(joined, {*mine, *others})
+            a, b = (both.anywhere[both.numbers(keys)].any(0) for keys in (mine, others))
+            found.append((np.sum(a & b), a.sum()))
+        shared, own = np.mean(found, axis=0)
+        yield {"other": other[0], "other_params": other[1], "shared": float(shared), "own": float(own)}
+
+
+def _presence(tensor: metrics.InteractionTensor, network: int) -> float:
+    """The share of images on which a component is present, of a network's components that have features."""
+    own = tensor.assignment[network] >= 0
+    return float(np.mean(tensor.extremes[network, own] == tensor.signs[network, own, None])) if own.any() else math.nan
 
 
 def _logits(networks: Networks, key: Key) -> NDArray[np.float32]:
@@ -278,8 +359,14 @@ def _logits(networks: Networks, key: Key) -> NDArray[np.float32]:
     return logits
 
 
+def _disagreement(logits: Sequence[NDArray[np.float32]], labels: NDArray[np.int64]) -> dict[str, float]:
+    found = metrics.disagreement_equality(np.stack([z.argmax(1) for z in logits]), labels)
+    calibration = found.calibration_error
+    return {"error": found.error, "disagreement": found.disagreement, "calibration_error": calibration}
+
+
 def _by_teacher(joined: Interactions, keys: Sequence[Key]) -> dict[str, float]:
-    """Whether students of one teacher share more features than students of several: fewer together."""
+    """Whether students of one teacher have fewer features together than students that are dealt anew to teachers."""
     by_seed: dict[int, list[Key]] = {}
     for key in keys:
         if key[3] is not None:
@@ -287,14 +374,15 @@ def _by_teacher(joined: Interactions, keys: Sequence[Key]) -> dict[str, float]:
     complete = {tuple(sorted(key[2] for key in row)) for row in by_seed.values()}
     if len(by_seed) < 2 or len(complete) != 1 or len(next(iter(complete))) < 2:
         return {}
-    matrix = np.stack([joined.numbers(sorted(row, key=lambda key: key[2])) for row in by_seed.values()])
-    count = counted(joined, "n_features")
+    everyone = together(joined, keys)
+    matrix = np.stack([everyone.numbers(sorted(row, key=lambda key: key[2])) for row in by_seed.values()])
+    count = everyone.counter("n_features", np.array([], np.intp))
     found = stats.shuffle_within(
         lambda members: float(np.mean([count(group) for group in members.T])),
         matrix, alternative="less", permutations=999,
     )  # fmt: skip
-    other = found.statistic - found.estimate
-    return {"same_teacher": found.statistic, "other_teachers": other, "p_same_teacher": found.p_value}
+    dealt = found.statistic - found.estimate
+    return {"same_teacher": found.statistic, "any_teachers": dealt, "p_same_teacher": found.p_value}
 
 
 def _against_confidence(per_datum: NDArray[np.float64], confidence: NDArray[np.float64], seed: int) -> dict[str, float]:
@@ -306,33 +394,17 @@ def _against_confidence(per_datum: NDArray[np.float64], confidence: NDArray[np.f
     drawn = []
     for _ in range(BOOTSTRAPS):
         images = generator.integers(0, n, n)
-        drawn.append(np.corrcoef(rankdata(per_datum[images]), rankdata(confidence[images]))[0, 1])
+        x, y = rankdata(per_datum[images]), rankdata(confidence[images])
+        if np.ptp(x) and np.ptp(y):
+            drawn.append(np.corrcoef(x, y)[0, 1])
+    row = {"confidence_rho": float(found.statistic), "rho_p": float(found.pvalue)}
+    if len(drawn) < BOOTSTRAPS:  # features so rare that some resamples have none
+        return row
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return {
-        "confidence_rho": float(found.statistic), "rho_low": float(low), "rho_high": float(high),
-        "rho_p": float(found.pvalue),
-    }  # fmt: skip
+    return row | {"rho_low": float(low), "rho_high": float(high)}
 
 
 def _confidence(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """The largest probability of each image, (n,)."""
     z = logits.astype(np.float64)
     return np.asarray(1 / np.exp(z - z.max(1, keepdims=True)).sum(1))
-
-
-def _over_thresholds(
-    joined: Interactions, groups: Mapping[tuple[str, str], Sequence[Key]], size: int | None
-) -> list[dict[str, Any]]:
-    rows = []
-    for threshold in sorted({*THRESHOLDS, joined.tensor.threshold}):
-        tensor = joined.tensor.recluster(threshold=threshold)
-        for (arm, params), keys in groups.items():
-            use = tensor.group(joined.numbers(keys), size)
-            rows.append(
-                {
-                    "threshold": threshold, "arm": arm, "arm_params": params, "size": use.networks,
-                    "n_features": use.n_features, "features_per_datum": use.features_per_datum,
-                    "mean_frequency": use.mean_frequency if use.n_features else math.nan,
-                }
-            )  # fmt: skip
-    return rows

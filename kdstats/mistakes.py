@@ -1,6 +1,8 @@
 """Is what a teacher says of wrong classes what networks that had no teacher take for each other?"""
 
+import contextlib
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,9 +33,12 @@ def describe(networks: Networks, identity: Mapping[str, str]) -> pd.DataFrame:
 
     dark knowledge : M of a teacher against Q of a control's student; ``networks`` one each, averaged over teachers, or
         all together, of the mean matrices, with Mantel's p
-    ceiling : Q of two control students of different teachers, which differ by chance alone: how alike confusions can be
+    two controls : Q of two control students of different teachers, which differ by chance alone. No ceiling: two noisy
+        matrices may be less alike than a noisy one and a smooth one
 
-    Intervals (95 %) are percentiles over images that are resampled within their classes; networks are these.
+    Intervals are 1.96 standard deviations over images that are resampled within their classes: how far another test set
+    of this size would move the number. Few mistakes make matrices noisy and less alike, which more images would mend;
+    percentiles would count that noise twice. Networks are these.
     """
     protocol = networks.plan.protocol
     controls = [point for point in protocol.points if ARMS[point.kind].plain]
@@ -49,7 +54,7 @@ def describe(networks: Networks, identity: Mapping[str, str]) -> pd.DataFrame:
         weights = _resampled(labels, classes, np.random.default_rng(stream(protocol.seed, "images")))
         for control in controls:
             rows += _against(networks, point_key(control), weights)
-    frame = pd.DataFrame([{**identity, **row, "version": kdstats.__version__} for row in rows])
+    frame = pd.DataFrame([{**identity, "networks": "", **row, "version": kdstats.__version__} for row in rows])
     return frame.reindex(columns=[*identity, *COLUMNS, "version"])
 
 
@@ -74,23 +79,40 @@ def _against(networks: Networks, control: tuple[str, str], weights: Sequence[NDA
         _row([(dark[t], confused[t]) for t in both], at | {"compared": "dark knowledge", "networks": "one each"}),
         _row([(together[0], together[1])], at | {"compared": "dark knowledge", "networks": "all together"}),
     ]
-    rows[1]["mantel_p"] = float(stats.mantel(together[0][0], together[1][0]).p_value)
+    with contextlib.suppress(ValueError):  # of matrices without a mistake, which the row's note says
+        rows[1]["mantel_p"] = float(stats.mantel(together[0][0], together[1][0]).p_value)
     if len(both) > 1:
         others = [(confused[a], confused[b]) for a, b in itertools.combinations(both, 2)]
-        rows.append(_row(others, at | {"compared": "ceiling", "networks": "one each"}))
+        rows.append(_row(others, at | {"compared": "two controls", "networks": "one each"}))
     return [row | {"n_networks": len(both)} for row in rows]
 
 
 def _row(pairs: Sequence[tuple[Matrices, Matrices]], row: dict[str, Any]) -> dict[str, Any]:
-    """Means over pairs of the four likenesses, and their percentiles over resamples."""
-    try:
-        found = np.mean([[metrics.likeness(a, b) for a, b in zip(*pair, strict=True)] for pair in pairs], axis=0)
-    except metrics.UndefinedMetric as reason:
-        return row | {"note": str(reason)}
-    low, high = np.quantile(found[1:], [0.025, 0.975], axis=0)
+    """Means over pairs of the four likenesses, and their intervals."""
+    found = np.array([[_likeness(a, b) for a, b in zip(*pair, strict=True)] for pair in pairs])  # (pairs, resamples, 4)
+    there = ~np.isnan(found[:, 0, 0])
+    if not there.any():
+        return row | {"note": "no network makes mistakes enough to compare"}
+    note = (
+        "" if there.all() else f"{int(np.sum(~there))} of {len(pairs)} pairs are left out: a network makes no mistakes"
+    )
+    values = found[there]
+    row |= {name: float(values[:, 0, i].mean()) for i, name in enumerate(MEASURES)}
+    if np.isnan(values).any():
+        why = "no intervals: in some resamples a network makes no mistakes"
+        return row | {"note": "; ".join(filter(None, (note, why)))}
+    spread = values.mean(0)[1:].std(axis=0, ddof=1)
     for i, name in enumerate(MEASURES):
-        row |= {name: float(found[0, i]), f"{name}_low": float(low[i]), f"{name}_high": float(high[i])}
-    return row | {"note": ""}
+        row[f"{name}_low"] = max(-1.0, float(row[name] - 1.96 * spread[i]))
+        row[f"{name}_high"] = min(1.0, float(row[name] + 1.96 * spread[i]))
+    return row | {"note": note}
+
+
+def _likeness(a: NDArray[np.float64], b: NDArray[np.float64]) -> Sequence[float]:
+    try:
+        return metrics.likeness(a, b)
+    except metrics.UndefinedMetric:
+        return [math.nan] * len(MEASURES)
 
 
 def _resampled(labels: NDArray[np.int64], classes: int, generator: np.random.Generator) -> list[NDArray[np.float64]]:

@@ -123,6 +123,11 @@ def plan_protocol(
             check_model(model, dataset.shape, dataset.classes, protocol.recipe.batch_size)
         except UserError as error:
             raise UserError(f"{file}: {role}.model: {error}") from None
+    for point in protocol.points:
+        if dict(point.parameters).get("permuted") and dataset.classes < 3:
+            raise UserError(
+                f"{file}: arms.{point.arm}: permuted: with two classes there is one wrong one, and no order"
+            )
     if protocol.features:
         from kdstats.training.features import check_activations
 
@@ -369,8 +374,9 @@ def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
     if protocol.features:
         joined = interactions.join(networks)
         evidence = replace(evidence, exchange=partial(interactions.exchange, joined))
-        described = interactions.describe(joined, evidence.identity)
-        described["mistakes"] = mistakes.describe(networks, evidence.identity)
+        if joined:
+            described = interactions.describe(joined, evidence.identity)
+            described["mistakes"] = mistakes.describe(networks, evidence.identity)
     confirmatory, verdict_table = verdicts.judge(
         evidence, hypothesis_points(protocol), protocol.level, protocol.correction
     )

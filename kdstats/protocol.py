@@ -473,10 +473,12 @@ class Hypothesis(Block):
 
     def _group_misfits(self) -> Iterator[Mistake]:
         of_groups = f"{self.metric} belongs to all students of an arm together"
-        if self.test != "label-exchange":
-            yield ("test",), f"{of_groups}, so its test is label-exchange: leave `test` out"
-        if self.scope.examples == "new":
+        if self.test == "anytime":
+            yield ("metric",), f"{of_groups}, of which no test holds at every look: leave it out, or `stop`"
+        elif self.scope.examples == "new":
             yield ("scope", "examples"), f"{of_groups}, on this test set: what it would be on new images is not known"
+        elif self.test != "label-exchange":
+            yield ("test",), f"{of_groups}, so its test is label-exchange: leave `test` out"
         if self.direction in AT_A_MARGIN or self.margin is not None:
             where = "margin" if self.margin is not None else "direction"
             yield (where,), f"{of_groups} and has no interval: it is greater, less or two-sided, without a margin"
@@ -800,7 +802,9 @@ class Protocol(Block):
                 found += [((i, *path), sentence) for path, sentence in _asymmetry_misfits(hypothesis, arms)]
         if info.data.get("features", NO_FEATURES) is None:
             found += [
-                ((i, "metric"), _activations_needed(h.metric)) for i, h in enumerate(hypotheses) if _needs(h.metric)
+                ((i, "metric"), _activations_needed(h.metric))
+                for i, h in enumerate(hypotheses)
+                if needs_activations(h.metric)
             ]
         raise_mistakes(found)
         return hypotheses
@@ -817,15 +821,19 @@ class Protocol(Block):
     def _metrics_needed(cls, metrics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         raise_mistakes(((i,), f"{shown(metrics[i])} is here twice") for i in _repeated(metrics))
         if info.data.get("features", NO_FEATURES) is None:
-            raise_mistakes(((i,), _activations_needed(name)) for i, name in enumerate(metrics) if _needs(name))
+            raise_mistakes(
+                ((i,), _activations_needed(name)) for i, name in enumerate(metrics) if needs_activations(name)
+            )
         needed = {name for h in info.data.get("hypotheses", ()) for name in NEEDED.get(h.metric, (h.metric,))}
+        if needed & GROUP_METRICS.keys():
+            needed.add("accuracy")  # which says what trained
         return tuple(name for name in METRICS if name in needed or name in metrics)
 
 
 NO_FEATURES = object()
 
 
-def _needs(metric: str) -> bool:
+def needs_activations(metric: str) -> bool:
     """Whether a metric is made of activations."""
     return metric in GROUP_METRICS or (metric in METRICS and METRICS[metric].against == "activations")
 
@@ -854,6 +862,8 @@ def _arm_misfits(arm: Arm, info: ValidationInfo) -> Iterator[Mistake]:
     if recipe and recipe.mixes and arm.kind in NEED_CLASSES:
         yield (), f"{arm.kind} needs the true class of each image, which mixup and cutmix blend: take them out"
     dataset = info.data.get("dataset")
+    if arm.kind == "confusion-distillation" and recipe and recipe.epochs < 10:
+        yield (), f"{arm.name} goes by tenths of the epochs, of which the recipe has {recipe.epochs}: take 10 or more"
     for point in arm.points:
         if arm.kind == "confusion-distillation" and dict(point.parameters)["matrix"] == "held-out":
             if dataset and dataset.held_out is None:

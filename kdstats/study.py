@@ -16,7 +16,18 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from kdstats.catalog import CORRECTIONS, METRICS, Block
 from kdstats.documents import Document, Mistake, Node, OneOf, mistakes_of, nearest, read_document, shown, validated
-from kdstats.protocol import Finite, Level, Name, Point, Protocol, Text, _not_empty, parameters_text, protocol_hash
+from kdstats.protocol import (
+    Finite,
+    Level,
+    Name,
+    Point,
+    Protocol,
+    Text,
+    _not_empty,
+    needs_activations,
+    parameters_text,
+    protocol_hash,
+)
 
 AFFINITY = "class_affinity"  # of pairs of teachers: how alike their relations between classes are
 TEACHER = "teacher"
@@ -123,7 +134,8 @@ def read_study(file: Path | str) -> Study:
             protocol = Protocol.model_validate(root.plain())
         except ValidationError as error:
             raise document.refusal(mistakes_of(error, Protocol)) from None
-        protocols.append(protocol)
+        asked = {trend.metric for trend in head.trends} | set(protocol.metrics)
+        protocols.append(protocol.model_copy(update={"metrics": tuple(name for name in METRICS if name in asked)}))
     mistakes = [mistake for i, trend in enumerate(head.trends) for mistake in _trend_mistakes(i, trend, protocols)]
     if mistakes or document.mistakes:
         raise document.refusal(mistakes)
@@ -168,6 +180,8 @@ def _head_mistakes(head: Head) -> Iterator[Mistake]:
 
 def _trend_mistakes(i: int, trend: Trend, protocols: Sequence[Protocol]) -> Iterator[Mistake]:
     arms = [TEACHER, *(arm.name for arm in protocols[0].arms)]
+    if any(needs_activations(trend.metric) and protocol.features is None for protocol in protocols):
+        yield ("trends", i, "metric"), f"{trend.metric} is made of activations: add `features: penultimate`"
     of_teachers = trend.metric == AFFINITY or trend.arm == TEACHER
     for key in ("arm", "control"):
         name = getattr(trend, key)

@@ -171,7 +171,8 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
         return row | {"test": c.test, "smallest_p": 1.0, "note": "; ".join(filter(None, (why, left_out)))}
 
     if of_groups:
-        return row | _of_groups(evidence, c, pairs, [int(unit) for unit in units], left_out)
+        lost = row["n_failed_arm"], row["n_failed_control"]
+        return row | _of_groups(evidence, c, pairs, [int(unit) for unit in units], lost, left_out)
 
     def in_units(values: NDArray[Any]) -> NDArray[Any]:
         return stats.to_units(values, teachers, cluster, c.scope_teachers).values
@@ -207,7 +208,12 @@ def contrast(evidence: Evidence, table: Table, comparison: Comparison, ci_level:
 
 
 def _of_groups(
-    evidence: Evidence, c: Comparison, pairs: Sequence[Pair], units: Sequence[int], left_out: str
+    evidence: Evidence,
+    c: Comparison,
+    pairs: Sequence[Pair],
+    units: Sequence[int],
+    lost: tuple[int, int],
+    left_out: str,
 ) -> dict[str, Any]:
     """What all students of an arm have together, minus what the control's have, by exchange of their labels."""
     assert evidence.exchange is not None  # of a protocol that keeps activations
@@ -215,14 +221,19 @@ def _of_groups(
     try:
         found = evidence.exchange(c.metric, arm, control, units)
     except metrics.UndefinedMetric as reason:
-        return {"test": c.test, "smallest_p": 1.0, "note": "; ".join(filter(None, (str(reason), left_out)))}
+        return {"estimate": math.nan, "test": c.test, "smallest_p": 1.0,
+                "note": "; ".join(filter(None, (str(reason), left_out)))}  # fmt: skip
     opposite = {"greater": "less", "less": "greater"}.get(c.direction)
+    left_out = "; ".join(filter(None, (left_out, found.note)))
     return {
         "estimate": found.estimate,
         "test": found.test,
         "p_value": found.p[c.direction],
         "p_reverse": found.p[opposite] if opposite else None,
         "smallest_p": smallest_p(c.test, c.direction, len(set(units))),
+        "n_failed_arm": lost[0] + found.lost_arm,
+        "n_failed_control": lost[1] + found.lost_control,
+        "left_out": left_out,
         "note": left_out,
     }
 
@@ -681,7 +692,7 @@ def sentence(
     metric = row["metric"]
     label = "The asymmetry h" if metric == ASYMMETRY else metric_label(metric)
     arm, control = named(row["arm"], row["arm_params"]), named(row["control"], row["control_params"])
-    if row["n_units"] < 2:
+    if row["n_units"] < 2 or np.isnan(row["estimate"]):
         return f"{label} of {arm} minus {control}: not measurable ({row['note']})."
     several = ", " in verdict["controls"]
     closest = ", the closest control" if several and verdict["verdict"] != "refuted" else ""

@@ -225,3 +225,13 @@ def test_what_values_share_is_trained_once_and_not_called_late(tmp_path):
     trends = pd.read_csv(run / "trends.csv")
     assert trends["blocks"].all() and trends["test"].str.contains("sign-flip").all()
     assert len(pd.read_csv(run / "capacities.csv")) == 0  # all values have the same teachers
+
+
+def test_a_trend_brings_its_metric(tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY)
+    trend = "  - {name: sure, metric: entropy, direction: two-sided}\n"
+    (tmp_path / "more.yaml").write_text(STUDY.replace("trends:\n", f"trends:\n{trend}", 1))
+    assert all("entropy" in protocol.metrics for protocol in read_study(tmp_path / "more.yaml").protocols)
+    (tmp_path / "needs.yaml").write_text(STUDY.replace("trends:\n", "trends:\n" + trend.replace("entropy", "cka"), 1))
+    with pytest.raises(UserError, match="cka is made of activations"):
+        read_study(tmp_path / "needs.yaml")

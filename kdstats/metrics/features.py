@@ -162,7 +162,7 @@ def _randomised(x: NDArray[Any], mean: Values, k: int, seed: int) -> Values:
 
 @dataclass(frozen=True)
 class FeatureUse:
-    """How a group of networks uses the features: expectations over subsets of ``networks`` of them.
+    """How a group of networks uses the features: counts in expectation over subsets of ``networks`` of them.
 
     Attributes
     ----------
@@ -359,7 +359,7 @@ class InteractionTensor:
         Raises
         ------
         ValueError
-            Fewer than two networks, or a network twice; a threshold outside [0, 1).
+            Fewer than two networks, or a network twice; a threshold outside [0, 1].
         """
         m, k = self.assignment.shape
         chosen = np.arange(m) if networks is None else np.asarray(networks, np.intp)
@@ -412,8 +412,9 @@ def interaction_tensor(
 
         Λ[mi, pj] = mean_n z_mi[n] z_pj[n]
 
-    γ is a quantile of |Λ|; components with |Λ| > γ are one feature, by greedy clustering; a component is present on an
-    example where its score is far out, and a feature where any component of it is.
+    in ``robust`` of the ranks of z, so that no example counts for more than others. Components with |Λ| > γ are one
+    feature, by greedy clustering; a component is present on an example where its score is far out, and a feature where
+    any component of it is.
 
     =============  ==============================  ====================================  =============================
     mode           γ                               clusters                              present
@@ -432,7 +433,8 @@ def interaction_tensor(
 
     A quantile rises with the share of components that match: where many do, the strongest hundredth alone would
     count. So γ of ``robust`` says what it means, a quarter of the variance in common, and is the same for all groups.
-    The mode does not depend on the order of the networks or on the signs of components, and finds nothing in noise.
+    But for ties, and for the draws of the floor where it is γ, the mode does not depend on the order of the networks,
+    nor on the signs of components, and it finds nothing in noise.
     Chance is the largest |Λ| between networks after each network's examples were put into an order of their own, over
     ``null_draws`` such: noise exceeds it with probability 1 / (null_draws + 1) at most.
 
@@ -442,7 +444,7 @@ def interaction_tensor(
     k : components of each; None takes the columns as components as they are, all networks having as many
     mode : see above
     quantile : in (0, 1), of |Λ|, instead of the mode's γ; for ``robust`` of the |Λ| between networks
-    threshold : γ itself, in [0, 1), instead of a quantile
+    threshold : γ itself, in [0, 1], instead of a quantile
     null_draws, seed : of the floor of ``robust``; the seed also of randomised components
 
     Returns
@@ -456,8 +458,11 @@ def interaction_tensor(
 
     Notes
     -----
-    A network has each component present on a tenth of the examples on average, by construction: features per datum
-    say how far networks overlap, not how many features one network uses.
+    A network has its components present on a tenth of the examples on average by construction, in ``robust`` on more
+    where their longer tail is heavy: features per datum say how far networks overlap, not how many features one uses.
+
+    How many features a network has depends on those it is joined with. Compare groups that were joined among
+    themselves, or with each other alone (`recluster`), and are equally large.
 
     ``released`` keeps similarities in an array of integers, so that every one becomes 0 and the last cluster wins; its
     paper says the most similar one.
@@ -486,6 +491,8 @@ def interaction_tensor(
     scores = _scores(activations, k, seed)
     m, components, n = scores.shape
     flat = scores.reshape(m * components, n)
+    if mode == "robust":
+        flat = _ranked(flat)
     correlation = np.clip(flat @ flat.T / np.float32(n), -1, 1)
     if threshold is not None or q is None:
         gamma = _checked_threshold(ALIKE if threshold is None else threshold)
@@ -493,7 +500,7 @@ def interaction_tensor(
         gamma = _quantile(correlation, components, q, mode)
     floor = None
     if mode == "robust":
-        floor = chance_floor(scores, null_draws, seed)
+        floor = chance_floor(flat.reshape(scores.shape), null_draws, seed)
         gamma = max(gamma, floor)
     skewness = np.mean(scores.astype(np.float64) ** 3, axis=2)
     assignment, signs = _assigned(correlation, skewness, gamma, mode)
@@ -574,9 +581,19 @@ def _as_they_are(activations: ArrayLike) -> Scores:
     return (z / spread).astype(np.float32)
 
 
+def _ranked(flat: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows by rank, standardised: one image far out, in many networks, would else be a feature and the floor."""
+    found = np.empty_like(flat)
+    for row, scores in zip(found, flat, strict=True):
+        _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+        ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]  # ties share the mean of theirs
+        row[:] = (ranks - ranks.mean()) / ranks.std()
+    return found
+
+
 def _checked_threshold(threshold: float) -> float:
-    if not 0 <= threshold < 1:
-        raise ValueError(f"threshold is {threshold}: a |correlation|, from 0 to below 1")
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold}: a |correlation|, from 0 to 1")
     return float(threshold)
 
 
@@ -649,7 +666,7 @@ def _any_of(m: int, s: int) -> Values:
 # Other views of representations ----------------------------------------------------------------------------------
 
 
-def linear_cka(x: ArrayLike, y: ArrayLike, *, batch: int | None = 256) -> float:
+def linear_cka(x: ArrayLike, y: ArrayLike, *, batch: int | None = 256, seed: int | None = 0) -> float:
     """Linear centred kernel alignment of two representations of the same examples.
 
     With K = XXᵀ and L = YYᵀ without their diagonals, over n examples of a batch,
@@ -662,7 +679,8 @@ def linear_cka(x: ArrayLike, y: ArrayLike, *, batch: int | None = 256) -> float:
     Parameters
     ----------
     x, y : (N, D), (N, D')
-    batch : examples, in the given order, what is left over joining the last; None takes all as one
+    batch : examples, what is left over joining the last; None takes all as one
+    seed : of the order in which examples come into batches, a file may be sorted by class; None takes the given one
 
     Returns
     -------
@@ -694,11 +712,13 @@ def linear_cka(x: ArrayLike, y: ArrayLike, *, batch: int | None = 256) -> float:
     size = n if batch is None else min(batch, n)
     if size < 4:
         raise ValueError(f"{size} examples in a batch: the unbiased estimator needs four or more")
+    order = np.arange(n) if seed is None else np.random.default_rng(seed).permutation(n)
     starts = list(range(0, n - size + 1, size))
     total = np.zeros(3)
     for start, stop in zip(starts, [*starts[1:], n], strict=True):
-        k, own = _gram(a[start:stop])
-        m, other = _gram(b[start:stop])
+        rows = np.sort(order[start:stop])
+        k, own = _gram(a[rows])
+        m, other = _gram(b[rows])
         total += [_hsic(k, m), own * _hsic(k, k), other * _hsic(m, m)]
     if not (total[1] > 0 and total[2] > 0):
         which = "x" if not total[1] > 0 else "y"

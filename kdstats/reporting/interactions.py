@@ -45,20 +45,21 @@ def features(results: Results) -> Table:
         "Features an image": [_text(row["features_per_datum"]) for row in rows],
         "Shared with teachers": [_text(row["shared_features"]) for row in rows],
         "Unmatched components": [_text(row["unmatched_components"]) for row in rows],
-        "Features, arm joined alone": [_text(row["n_features_alone"]) for row in rows],
+        "Presence": [_text(row["presence"]) for row in rows],
         "Same teacher": [_text(row["same_teacher"]) for row in rows],
-        "Other teachers": [_text(row["other_teachers"]) for row in rows],
+        "Any teachers": [_text(row["any_teachers"]) for row in rows],
         "p": [p_text(row["p_same_teacher"]) for row in rows],
     }
+    notes = "; ".join(f"{_named(results, row)}: {row['note']}" for row in rows if row["note"])
     return Table(
         "Features by arm",
-        "Of n networks of each arm together, in expectation over subsets where there are more: features that any of"
-        " them uses, mean number of images that a used feature is present on, mean number of features present on an"
-        " image, features that the teachers use too; mean components of a network that no other network has; features"
-        " where the arm's networks are joined among themselves. Same and other teachers: features of students of one"
-        " teacher, and of as many of different ones; p that resemblance does not come from a shared teacher (exchange"
-        " of students between teachers; speaks of these networks). Fewer features may only mean networks that resemble"
-        " each other: compare with the controls.",
+        "Of n networks of an arm, the students of a seed, joined among themselves; means over seeds. Features that any"
+        " of them uses, images that a used feature is present on, features present on an image, features that the"
+        " teachers use too (joined with them), components of a network that no other one has, share of images that a"
+        " component is present on. Same teacher: features of the students of one teacher, all of the arm joined; any"
+        " teachers: of students dealt anew to teachers, and p of as few features under such deals; students that start"
+        " from their teacher's initial weights resemble each other for that alone. Fewer features may only mean"
+        f" networks that resemble each other: compare with the controls.{f' {notes}.' if notes else ''}",
         results.features["interactions"], shown, _signed(results),
         numeric=tuple(name for name in shown if name != "Networks"),
     )  # fmt: skip
@@ -110,10 +111,11 @@ def mistakes(results: Results) -> Table:
     }
     return Table(
         "Dark knowledge and confusion",
-        "A teacher's mean softmax by class against the confusion of a plain control's student, off the diagonal, and as"
-        " a ceiling the confusions of two control students. One each: means over pairs of networks; all together: of"
-        " the mean matrices. 95 % intervals over images resampled within their classes, of these networks; Mantel's p"
-        " rejects no more than that the two have nothing in common.",
+        "A teacher's mean softmax by class against the confusion of a plain control's student, off the diagonal, and"
+        " beside it the confusions of two control students, which chance alone tells apart. One each: means over pairs"
+        " of networks; all together: of the mean matrices. 95 % intervals over images resampled within their"
+        " classes, of these networks. Both matrices are of the same images, so images that are hard for all make them"
+        " alike. Mantel's p rejects no more than that the two have nothing in common.",
         results.features["mistakes"], shown, _signed(results), numeric=("Mantel p",), stub=3,
         empty="No plain control was trained.",
     )  # fmt: skip
@@ -151,9 +153,7 @@ def use(results: Results) -> Drawing:
     figure, (curves, images) = _figure(2, 2.7)
     handles: dict[str, Any] = {}
     for row, line in _lines(results):
-        frequencies = sorted(
-            (r["frequency"] for r in _of(results, "frequencies", row) if r["frequency"] > 0), reverse=True
-        )
+        frequencies = [ranked["frequency"] for ranked in _of(results, "frequencies", row) if ranked["frequency"]]
         (handles[_named(results, row)],) = curves.plot(range(1, len(frequencies) + 1), frequencies, **line)
         bars = _of(results, "per_image", row)
         total = sum(bar["images"] for bar in bars)
@@ -171,8 +171,9 @@ def use(results: Results) -> Drawing:
     size = records(results.features["interactions"])[0]["size"]
     return Drawing(
         "Feature frequency and features per image",
-        f"Left: images on which each feature is present in any of {size} networks of an arm, features in order; a long"
-        " low tail are features of few images. Right: how many features any of these networks has present.",
+        f"Left: images on which each feature is present in any of {size} networks of an arm joined among themselves,"
+        " features in order; a long low tail are features of few images. Right: how many features any of these networks"
+        " has present on an image. Means over student seeds.",
         figure,
     )
 
@@ -181,16 +182,15 @@ def shared(results: Results) -> Drawing:
     """Features that two groups both use, as shares of the row's."""
     rows = records(results.features["interactions"])
     names = [_named(results, row) for row in rows]
-    table = np.array([[pair["shared"] for pair in _of(results, "shared", row)] for row in rows])
-    own = np.array([row["n_features"] for row in rows])
-    np.fill_diagonal(table, own)
+    pairs = [_of(results, "shared", row) for row in rows]
+    table, own = (np.array([[pair[name] for pair in line] for line in pairs]) for name in ("shared", "own"))
     if not own.all():
         return Drawing("Shared features", "No shared features: a group uses none.")
     figure, (ax,) = _figure(1, 0.9 + 0.33 * len(rows))
-    ax.imshow(table / own[:, None], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    ax.imshow(table / own, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for i in range(len(rows)):
         for j in range(len(rows)):
-            share = table[i, j] / own[i]
+            share = table[i, j] / own[i, j]
             ax.text(j, i, f"{table[i, j]:.0f}  ({100 * share:.0f} %)", ha="center", va="center",
                     fontsize="x-small", color="white" if share > 0.6 else "black")  # fmt: skip
     ax.set_xticks(range(len(rows)), [_wrapped(name, 16) for name in names])
@@ -201,7 +201,7 @@ def shared(results: Results) -> Drawing:
     return Drawing(
         "Shared features",
         "Features that the group of the row and that of the column both use, and what share that is of the row's"
-        f" features. Groups count {rows[0]['size']} networks each, in expectation over subsets.",
+        " features. Every two groups are joined with each other, the students of a seed at a time; means over seeds.",
         figure,
     )
 

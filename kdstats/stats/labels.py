@@ -33,7 +33,9 @@ def swap_labels(
     (b + 1) / (m + 1). T within rounding of the observed is a tie, and ties count; two-sided compares \\|T\\|.
 
     The null hypothesis is that exchanging the labels of any units changes the distribution of nothing: members of a
-    pair are alike in all but their label. The smallest p is 2⁻ᵘ (two-sided 2¹⁻ᵘ, if T changes sign with the labels).
+    pair are alike in all but their label. Groups that differ in other ways than T, using other features but equally
+    many say, are not under it, and T may then be found to differ somewhat more often than the level. The smallest p is
+    2⁻ᵘ (two-sided 2¹⁻ᵘ, if T changes sign with the labels).
 
     Parameters
     ----------
@@ -138,8 +140,8 @@ def shuffle_within(
 
         p = (b + 1) / (m + 1),  b of m orders having T as large as the observed
 
-    The null hypothesis is that members of a row are exchangeable. Two-sided compares with the mean of all orders: it
-    is twice the smaller of the one-sided p-values, at most 1. T within rounding of the observed is a tie.
+    The null hypothesis is that members of a row are exchangeable. Two-sided p is twice the smaller of the one-sided
+    ones, at most 1. T within rounding of the observed is a tie.
 
     Parameters
     ----------

@@ -350,7 +350,12 @@ class OwnConfusion:
     def __init__(self, lesson: Lesson) -> None:
         self.images, self.parameters, self.epochs = lesson.images, lesson.parameters, lesson.recipe.epochs
         leaks = self.parameters["matrix"] == "test-leak"
-        x, y = (lesson.images.x_test, lesson.images.y_test) if leaks else (lesson.images.x_held, lesson.images.y_held)
+        x, y = lesson.images.x_held, lesson.images.y_held
+        if leaks:  # from as many images as the honest arm has, where there is one
+            n = len(lesson.images.y_test) if y is None else min(len(y), len(lesson.images.y_test))
+            chosen = torch.from_numpy(generator(lesson.named("leak")).permutation(len(lesson.images.y_test))[:n])
+            chosen = chosen.to(lesson.images.y_test.device)
+            x, y = lesson.images.x_test[chosen], lesson.images.y_test[chosen]
         assert x is not None and y is not None  # the protocol holds images out
         self.x, self.y = x, y
         classes = lesson.images.classes
@@ -358,9 +363,9 @@ class OwnConfusion:
         self.order = torch.arange(classes, device=y.device).repeat(classes, 1)
         if self.parameters["permuted"]:
             draws = generator(lesson.named("noise"))
-            for label in range(classes):
-                others = np.delete(np.arange(classes), label)
-                self.order[label, others] = torch.from_numpy(draws.permutation(others)).to(y.device)
+            for label in range(classes):  # along a random circle, so that no class keeps its place
+                circle = draws.permutation(np.delete(np.arange(classes), label))
+                self.order[label, circle] = torch.from_numpy(np.roll(circle, 1)).to(y.device)
 
     def __call__(self, epoch: int, index: Tensor, views: Tensor) -> Tensor:
         p = self.table.gather(1, self.order)

@@ -158,7 +158,7 @@ def test_nothing_is_found_in_noise():
     for seed in range(20):
         rng = np.random.default_rng(100 + seed)
         networks = [rng.standard_normal((300, 12)) for _ in range(6)]
-        found.append(interaction_tensor(networks, k=8, seed=seed).n_features)
+        found.append(interaction_tensor(networks, k=8, seed=seed, threshold=0.0).n_features)  # the floor alone
         assert interaction_tensor(networks, k=8, mode="released").n_features > 0  # what a share of all must give
     assert sum(n > 0 for n in found) <= 4  # each with probability 1/20: P(5 or more) = .003
 
@@ -195,6 +195,25 @@ def test_planted_features_are_recovered(noise):
     tails = truth[:, :4] > np.quantile(truth[:, :4], 0.97, axis=0)  # far out means there
     feature = tensor.assignment[0, :4]
     assert all(present[tensor.presence(0)[0] == feature[t]][0][tails[:, t]].all() for t in range(4))
+
+
+def test_one_image_far_out_is_no_feature_and_no_floor():
+    rng = np.random.default_rng(12)
+    truth = rng.exponential(size=(1000, 4)) * [5, 4, 3, 2.5]
+    networks = []
+    for _ in range(12):
+        x = np.concatenate([truth, rng.standard_normal((1000, 2))], axis=1)
+        x[rng.integers(3), 4] = 60  # one of three images, in a component of its own
+        networks.append(x)
+    tensor = interaction_tensor(networks, k=5)
+    assert tensor.floor < 0.3 and tensor.threshold == 0.5
+    assert tensor.n_features == 4
+
+
+def test_ties_make_nothing_alike():
+    rng = np.random.default_rng(13)
+    networks = [np.maximum(rng.standard_normal((400, 5)), 0.5) for _ in range(4)]  # two thirds of each column are equal
+    assert np.abs(interaction_tensor(networks, k=None).correlation - np.eye(20)).max() < 0.3
 
 
 # Groups ----------------------------------------------------------------------------------------------------------
@@ -340,7 +359,16 @@ def test_alignment_over_batches_sums_them():
         sum(hsic_by_tuples(a[part] @ a[part].T, b[part] @ b[part].T) for part in parts)
         for a, b in ((x, y), (x, x), (y, y))
     ]
-    assert linear_cka(x, y, batch=6) == pytest.approx(sums[0] / np.sqrt(sums[1] * sums[2]))
+    assert linear_cka(x, y, batch=6, seed=None) == pytest.approx(sums[0] / np.sqrt(sums[1] * sums[2]))
+
+
+def test_alignment_does_not_depend_on_a_file_sorted_by_class():
+    rng = np.random.default_rng(4)
+    classes = np.repeat(np.arange(8), 64)
+    x = rng.standard_normal((8, 6))[classes] + rng.standard_normal((512, 6))
+    y = rng.standard_normal((8, 6))[classes] + rng.standard_normal((512, 6))
+    order = rng.permutation(512)
+    assert linear_cka(x, y, batch=64) == pytest.approx(linear_cka(x[order], y[order], batch=64), abs=0.03)
 
 
 def test_alignment_ignores_rotation_scale_and_shift_and_is_symmetric():

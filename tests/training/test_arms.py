@@ -15,7 +15,7 @@ from kdstats.training.architectures import build_model
 from kdstats.training.data import augmentation, augmented, normalise, to_device
 from kdstats.training.engine import set_up, state_of, train_replicates
 from kdstats.training.features import Match, as_map, check_layers, layers_of, maps_of, stages
-from kdstats.training.targets import TARGETS, Lesson, PreviousEpoch, Teacher
+from kdstats.training.targets import TARGETS, Lesson, OwnConfusion, PreviousEpoch, Teacher, soft_phase
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(optimiser="adamw", learning_rate=0.01, epochs=2, batch_size=25, augmentation="crop")
@@ -74,6 +74,79 @@ OFF = {  # an arm at weight 0 is its control
 }  # fmt: skip
 
 
+def test_confusion_is_taught_by_turns():
+    assert "".join("S" if soft_phase(epoch, 10) else "H" for epoch in range(10)) == "HSHHSHHHHH"
+    phases = [soft_phase(epoch, 300) for epoch in range(300)]
+    changes = [0, *(i for i in range(1, 300) if phases[i] != phases[i - 1]), 300]
+    assert np.diff(changes).tolist() == [30, 30, 60, 30, 150] and not phases[0]
+
+
+def confused(images, **changes):
+    recipe = RECIPE.model_copy(update={"epochs": 10})
+    parameters = ARMS["confusion-distillation"].parameters(**changes).model_dump()
+    return OwnConfusion(Lesson(images, recipe, parameters, stream, None))
+
+
+class Says(torch.nn.Module):
+    """A network that takes every image for the class after that of its label's row in a table."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.said = iter(classes)
+
+    def forward(self, x):
+        return torch.nn.functional.one_hot(next(self.said)[: len(x)], 10).float()
+
+
+def test_confusion_is_averaged_from_the_end_of_the_first_hard_phase(images):
+    goal = confused(images, momentum=0.9)
+    first = 0.9 * torch.eye(10) + 0.01
+    torch.testing.assert_close(goal.table, first)
+    next_class = (goal.y + 1) % 10
+    goal.learn(0, Says([next_class]))  # the first of ten epochs is the last hard one
+    shifted = torch.roll(torch.eye(10), 1, dims=1)
+    torch.testing.assert_close(goal.table, 0.9 * first + 0.1 * shifted)
+    goal.learn(1, Says([goal.y]))
+    torch.testing.assert_close(goal.table, 0.9 * (0.9 * first + 0.1 * shifted) + 0.1 * torch.eye(10))
+    p = torch.softmax(goal(1, INDEX, None) / 2.0, dim=1)
+    torch.testing.assert_close(p, goal.table[images.y_train])
+
+
+def test_nothing_is_learnt_in_the_first_hard_phase(images):
+    recipe = RECIPE.model_copy(update={"epochs": 30})
+    parameters = ARMS["confusion-distillation"].parameters().model_dump()
+    goal = OwnConfusion(Lesson(images, recipe, parameters, stream, None))
+    before = goal.table.clone()
+    goal.learn(1, Says([]))
+    assert torch.equal(goal.table, before)
+
+
+def test_permuted_confusion_keeps_its_rows_but_no_place(images):
+    goal = confused(images, permuted=True)
+    goal.table.copy_(torch.rand(10, 10))
+    rows = torch.exp(goal(0, INDEX, None) / 2.0)
+    plain = goal.table[images.y_train]
+    torch.testing.assert_close(rows.sort(1).values, plain.sort(1).values)
+    moved = (goal.order != torch.arange(10)) | torch.eye(10, dtype=torch.bool)
+    assert moved.all() and torch.equal(goal.order.diagonal(), torch.arange(10))
+
+
+def test_the_leak_is_of_the_test_images_and_no_more_than_are_held_out(images):
+    leaking, honest = confused(images, matrix="test-leak"), confused(images)
+    assert torch.equal(honest.x, images.x_held) and len(leaking.y) == len(honest.y)
+    there = {image.numpy().tobytes() for image in images.x_test}
+    assert all(image.numpy().tobytes() in there for image in leaking.x)
+
+
+def test_confusion_distillation_at_weight_0_is_its_control_over_all_phases(images, teachers):
+    recipe = RECIPE.model_copy(update={"epochs": 10})
+    arms = [replicate("ce"), replicate("confusion-distillation", alpha=0.0), replicate("confusion-distillation")]
+    arms[0] = Replicate("siddo", "student", "cnn", point("siddo"), 0, 0, "t0")
+    control, off, on = trained(arms, images, teachers, recipe)
+    np.testing.assert_array_equal(off.logits, control.logits)
+    assert not np.array_equal(on.logits, control.logits)
+
+
 def test_every_arm_trains_learns_and_differs_from_its_control(images, teachers):
     recipe = RECIPE.model_copy(update={"epochs": 6})
     done = trained([replicate(kind, **changes) for kind, changes in EVERYONE.items()], images, teachers, recipe)
@@ -98,7 +171,10 @@ def test_at_weight_zero_every_arm_is_its_control_bit_for_bit(images, teachers, c
 
 
 def test_arms_side_by_side_are_what_they_are_alone_and_go_on_after_a_kill(images, teachers):
-    group = [replicate(kind, **EVERYONE[kind]) for kind in ("kd", "dkd", "cs-kd", "ps-kd", "fitnet", "dkpp")]
+    group = [
+        replicate(kind, **EVERYONE[kind])
+        for kind in ("kd", "dkd", "cs-kd", "ps-kd", "fitnet", "dkpp", "confusion-distillation")
+    ]
     kept = {}
 
     def keep(students):
