@@ -236,7 +236,7 @@ def describe(joined: Interactions, identity: Mapping[str, str]) -> dict[str, pd.
         are dealt anew to teachers, seed by seed, and p of fewer features by such deals. ``confidence_rho``: Spearman's
         correlation over images of the features present on an image and the arm's mean confidence, with an interval
         over resampled images, and p two-sided. These speak of these networks.
-    frequencies : arm × rank: images that the feature of this rank is present on
+    frequencies : arm × rank: images that the feature of this rank is present on, to the last rank of all seeds
     sensitivity : arm × threshold, those below the floor included
     shared : arm × arm, joined with each other: features that both use, and that the first uses
     per_image : arm × number of features present, rounded: images that have so many
@@ -280,13 +280,12 @@ def describe(joined: Interactions, identity: Mapping[str, str]) -> dict[str, pd.
             }
         )
         ranked = [-np.sort(-use.frequency) for use in uses]
-        for rank in range(max(map(len, ranked))):
-            mean = float(np.mean([frequency[rank] if rank < len(frequency) else 0.0 for frequency in ranked]))
-            rows["frequencies"].append(at | {"rank": rank + 1, "frequency": mean})
-        values, images = np.unique(np.rint(per_datum).astype(int), return_counts=True)
-        rows["per_image"] += [
-            at | {"features": int(value), "images": int(n)} for value, n in zip(values, images, strict=True)
-        ]
+        for rank in range(min(map(len, ranked))):
+            frequency = float(np.mean([own[rank] for own in ranked]))
+            rows["frequencies"].append(at | {"rank": rank + 1, "frequency": frequency})
+        each = np.rint(np.concatenate([use.per_datum for use in uses])).astype(int)
+        for value, images in zip(*np.unique(each, return_counts=True), strict=True):
+            rows["per_image"].append(at | {"features": int(value), "images": float(images / len(uses))})
         for i, part in enumerate(np.array_split(np.argsort(confidence, kind="stable"), 10), 1):
             means = {"confidence": float(confidence[part].mean()), "features": float(per_datum[part].mean())}
             rows["by_confidence"].append(at | {"tenth": i} | means)
