@@ -54,6 +54,7 @@ class Case:
     recipe: str
     plain: str = "float32"  # the opponent's precision
     teachers: int = 2
+    first: int = 0  # seed
     devices: tuple[str, ...] = ("cpu", "cuda")
 
     def protocol(self, folder: Path) -> Path:
@@ -62,7 +63,8 @@ class Case:
         file.write_text(
             f"name: {name}\n"
             f"dataset: {{name: {self.dataset}, train: {self.train}, test: {self.test}}}\n"
-            f"teacher: {{model: {self.model}, seeds: {self.teachers}}}\nstudent: {{model: {self.model}, seeds: 1}}\n"
+            f"teacher: {{model: {self.model}, seeds: {[*range(self.first, self.first + self.teachers)]}}}\n"
+            f"student: {{model: {self.model}, seeds: 1}}\n"
             f"recipe: {self.recipe}\n"
             "arms:\n  siddo:\n  kd: {alpha: [0.1, 0.5, 0.9]}\n  kd-other: {alpha: [0.1, 0.5, 0.9]}\n"
             "  rcd: {alpha: [0.1, 0.5, 0.9]}\n"
@@ -225,19 +227,23 @@ def measure(case: Case, data_dir: Path | None, device: torch.device, repeats: in
 # Accuracy --------------------------------------------------------------------------------------------------------
 
 
-def accuracy(data_dir: Path | None, device: torch.device, seeds: int, margin: float = 0.005) -> dict[str, Any]:
+def accuracy(
+    data_dir: Path | None, device: torch.device, seeds: int, first: int, margin: float = 0.005
+) -> dict[str, Any]:
     """Test accuracy of ResNet-8 after 5 epochs of 20,000 CIFAR-10 images by both loops, and whether they are equal.
 
     kdstats in bfloat16, as its protocols are, the opponent in float32: all that is gained is held against it. Two
-    one-sided Welch tests at the margin; seeds are the units. ``power``: of finding two equal loops equivalent, were the
-    spread within them the one that was seen.
+    one-sided Welch tests at the margin; seeds are the units, from ``first`` on. ``power``: of finding two equal loops
+    equivalent, were the spread within them the one that was seen.
     """
     from scipy.stats import t
     from statsmodels.stats.weightstats import ttost_ind
 
     load = partial(load_dataset, "cifar10", data_dir=data_dir, train=20000)
     dataset = load()
-    case = Case("accuracy", "cifar10", 20000, 10000, "resnet8", f"{{{BF16}, {AS_SHIPPED}}}", teachers=seeds)
+    case = Case(
+        "accuracy", "cifar10", 20000, 10000, "resnet8", f"{{{BF16}, {AS_SHIPPED}}}", teachers=seeds, first=first
+    )
     with tempfile.TemporaryDirectory() as folder:
         plan = make_plan(read_protocol(case.protocol(Path(folder))), dataset.fingerprint)
         networks = tuple(replicate for replicate in plan.replicates if replicate.role == "teacher")
@@ -253,16 +259,17 @@ def accuracy(data_dir: Path | None, device: torch.device, seeds: int, margin: fl
     recipe = plan.protocol.recipe.model_copy(update={"precision": "float32"})
     training, test = loaders(dataset, recipe, device)
     theirs = []
-    for seed, replicate in enumerate(networks):
+    for i, replicate in enumerate(networks):
+        seed = replicate.teacher
         torch.manual_seed(seed)
         model = opponents_loop(replicate, recipe, dataset, training, {}, device, seed)
         theirs.append(_right(predictions(model, test, device), dataset))
-        print(f"seed {seed}: kdstats {ours[seed]:.4f}, opponent {theirs[seed]:.4f}", file=sys.stderr)
+        print(f"seed {seed}: kdstats {ours[i]:.4f}, opponent {theirs[i]:.4f}", file=sys.stderr, flush=True)
     sd = float(np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / 2))
     reach = margin / (sd * np.sqrt(2 / seeds)) - t.ppf(0.95, 2 * seeds - 2)
     p = ttost_ind(np.array(ours), np.array(theirs), -margin, margin, usevar="unequal")[0]
     return {
-        "seeds": seeds, "kdstats": float(np.mean(ours)), "opponent": float(np.mean(theirs)),
+        "seeds": seeds, "first_seed": first, "kdstats": float(np.mean(ours)), "opponent": float(np.mean(theirs)),
         "difference": float(np.mean(ours) - np.mean(theirs)), "sd_kdstats": float(np.std(ours, ddof=1)),
         "sd_opponent": float(np.std(theirs, ddof=1)), "margin": margin, "p_equivalence": float(p),
         "power": float(max(0.0, 2 * t.cdf(reach, 2 * seeds - 2) - 1)),
@@ -332,11 +339,16 @@ def main() -> None:
     parser.add_argument("--accuracy", action="store_true")
     parser.add_argument("--share", action="store_true")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     device = choose_device("auto")
     if arguments.accuracy or arguments.share:
-        result: Any = share(device) if arguments.share else accuracy(arguments.data_dir, device, arguments.seeds)
+        result: Any = (
+            share(device)
+            if arguments.share
+            else accuracy(arguments.data_dir, device, arguments.seeds, arguments.first_seed)
+        )
         print("\n".join(f"{key:14} {value:.4g}" for key, value in result.items()))
     else:
         result = list(speeds(arguments, device))
