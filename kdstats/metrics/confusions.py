@@ -128,7 +128,7 @@ def likeness(one: ArrayLike, other: ArrayLike) -> Likeness:
     >>> dark = [[0.8, 0.15, 0.05], [0.1, 0.8, 0.1], [0.05, 0.15, 0.8]]
     >>> confused = [[0.7, 0.2, 0.1], [0.1, 0.9, 0.0], [0.0, 0.2, 0.8]]
     >>> [round(value, 3) for value in likeness(dark, confused)]
-    [0.684, 0.789, 0.873, 0.571]
+    [0.75, 0.75, 0.882, 0.6]
     """
     a, b = _off_diagonal(one, "one"), _off_diagonal(other, "other")
     if len(a) != len(b):

@@ -478,10 +478,8 @@ def interaction_tensor(
     >>> seen = [[0, 1, 2, 3], [0, 1, 2, 4], [0, 1, 2, 5]]  # each network sees four, one of them alone
     >>> networks = [features[:, i] * [4, 3, 2, 1] for i in seen]
     >>> tensor = interaction_tensor(networks, k=4)
-    >>> tensor.assignment
-    array([[ 2,  1,  0, -1],
-           [ 2,  1,  0, -1],
-           [ 2,  1,  0, -1]], dtype=int32)
+    >>> tensor.n_features, tensor.n_unmatched.tolist()
+    (3, [1, 1, 1])
     """
     if mode not in get_args(Mode):
         raise ValueError(f"mode is {mode!r}: it is one of {', '.join(get_args(Mode))}")
