@@ -23,13 +23,13 @@ from kdstats import stats
 from kdstats.metrics import features
 
 
-def networks(count: int, examples: int, dimensions: int, world: int = 600, seed: int = 0) -> list[np.ndarray]:
+def networks(count: int, examples: int, dimensions: int, world: int = 128, seed: int = 0) -> list[np.ndarray]:
     """Float16 activations, as they lie on disk."""
     rng = np.random.default_rng(seed)
     truth = rng.exponential(size=(examples, world)).astype(np.float32)
     found = []
     for _ in range(count):
-        seen = rng.permutation(world)[: dimensions // 2]
+        seen = rng.permutation(world)[: world // 2]
         rotation = rng.standard_normal((len(seen), dimensions), np.float32) * np.geomspace(1, 0.05, len(seen))[:, None]
         noise = 0.3 * rng.standard_normal((examples, dimensions), np.float32)
         found.append((truth[:, seen] @ rotation.astype(np.float32) / 8 + noise).astype(np.float16))
@@ -37,17 +37,17 @@ def networks(count: int, examples: int, dimensions: int, world: int = 600, seed:
 
 
 def by_loops(sizes: np.ndarray, threshold: float) -> np.ndarray:
-    """Greedy clusters with similarities kept as integers, as released."""
+    """Greedy clusters with similarities kept as integers, entry by entry: what is in a cluster opens none."""
     n = len(sizes)
-    clusters, best, t = [-1] * n, [0] * n, 0
+    clusters, best, t = np.full(n, -1), np.zeros(n, np.int32), 0
     for i in range(n):
         if clusters[i] < 0:
             for j in range(n):
-                similarity = sizes[i, j]
-                if similarity > threshold and similarity > best[j]:
-                    clusters[j], best[j] = t, int(similarity)
+                if sizes[i, j] > threshold and sizes[i, j] > best[j]:
+                    clusters[j] = t
+                    best[j] = sizes[i, j]
             t += 1
-    return np.array(clusters)
+    return clusters
 
 
 def timed(act: Callable[[], Any], repeats: int = 1) -> tuple[float, Any]:

@@ -633,15 +633,14 @@ def _greedy(
     and than their best so far, which is remembered as ``kept_as``.
     """
     clusters = np.full(len(sizes), -1, np.int32)
-    best = np.zeros(len(sizes), kept_as)
+    least = np.full(len(sizes), threshold, np.float32)  # what a component must be like a new opener, to leave its own
     openers: list[int] = []
     for i in order:
         if clusters[i] < 0:
-            row = sizes[i]
-            joins = (row > threshold) & (row > best)
-            joins[i] = True
+            joins = np.flatnonzero(sizes[i] > least)
             clusters[joins] = len(openers)
-            best[joins] = row[joins].astype(kept_as)
+            clusters[i] = len(openers)
+            least[joins] = np.maximum(sizes[i, joins].astype(kept_as), np.float32(threshold))
             openers.append(i)
     return clusters, np.array(openers, np.intp)
 
