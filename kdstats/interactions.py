@@ -162,6 +162,7 @@ class Exchanged:
     ----------
     estimate : arm minus control
     p : by direction: greater, less, two-sided
+    units : that were exchanged
     lost_arm, lost_control : networks that trained and could not be joined
     note : why they could not
     """
@@ -169,6 +170,7 @@ class Exchanged:
     estimate: float
     p: Mapping[str, float]
     test: str
+    units: int
     lost_arm: int
     lost_control: int
     note: str
@@ -215,7 +217,7 @@ def exchange(
         raise metrics.UndefinedMetric("an arm or its control uses no feature: there is no mean frequency")
     found = stats.swap_labels(apart, first, second, clusters=[units[i] for i in kept], alternative="greater")
     p = dict(zip(("greater", "less", "two-sided"), map(float, found.p_value), strict=True))
-    return Exchanged(float(found.estimate[0]), p, found.test, len(lost[0]), len(lost[1]), note)
+    return Exchanged(float(found.estimate[0]), p, found.test, found.n, len(lost[0]), len(lost[1]), note)
 
 
 # Description -----------------------------------------------------------------------------------------------------
