@@ -272,6 +272,7 @@ MODELS: dict[str, Model] = {
 }
 
 WIDE = r"wrn-(10|16|22|28|34|40|46|52)-([1-9]|1[0-9]|20)"  # Wide ResNet: depth 6n + 4, factor
+OURS = (*MODELS, "wrn-D-K (depth D 10, 16, 22, 28, 34, 40, 46 or 52, K 1 to 20 times as wide)")  # as errors list them
 LIBRARIES = ("torchvision", "timm")  # theirs is LIBRARY:NAME
 
 

@@ -171,7 +171,8 @@ def print_plan(made: "Plan", dataset: "Dataset") -> None:
     students = len(made.replicates) - teachers
     steps = len(made.replicates) * p.recipe.epochs * (len(dataset.y_train) // p.recipe.batch_size)
     print(f"protocol {p.name}, hash {made.hash[:12]}")
-    print(f"dataset {p.dataset.name}: {len(dataset.y_train)} training, {len(dataset.y_test)} {p.dataset.split} images")
+    images = f"{len(dataset.y_train)} training, {len(dataset.y_test)} {p.dataset.split} images"
+    print(f"dataset {p.dataset.name}: {images}, {dataset.classes} classes")
     print(dataset.note) if dataset.note else None
     print(
         f"{len(made.replicates)} replicates: {teachers} teachers ({p.teacher.model}),"
@@ -245,7 +246,8 @@ def status(run: RunFolder) -> None:
 
 
 def print_status(s: "Status") -> None:
-    print(f"protocol {s.name}, hash {s.hash[:12]}: {s.trained} of {s.total} replicates trained, {s.failed} failed")
+    of = f"{s.trained - s.failed} of {s.total} replicates trained, {s.failed} failed"
+    print(f"protocol {s.name}, hash {s.hash[:12]}: {of}")
     for damage in s.damaged:
         print(f"damaged: {damage}")
     print("tested and reported" if s.tested else "not tested yet")

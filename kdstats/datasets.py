@@ -110,14 +110,13 @@ def load_dataset(
     if held_out is not None:
         if held_out >= len(dataset.y_train):
             raise UserError(
-                f"dataset {name}: held_out: {held_out} of {len(dataset.y_train)} training images leaves none to train"
-                " on"
+                f"{name}: held_out: {held_out} of {len(dataset.y_train)} training images leaves none to train on"
             )
         order = _balanced_order(dataset.y_train, name + " held out")
         held, rest = order[:held_out], order[held_out:]
         if len(np.unique(dataset.y_train[held])) < dataset.classes:
             raise UserError(
-                f"dataset {name}: held_out: {held_out} images do not hold each of {dataset.classes} classes; take more"
+                f"{name}: held_out: {held_out} images do not hold each of {dataset.classes} classes; take more"
             )
         dataset = replace(
             dataset,
@@ -140,7 +139,7 @@ def _fingerprint(dataset: Dataset) -> str:
 
 def _at_most(wanted: int, there: int, name: str, what: str) -> int:
     if wanted > there:
-        raise UserError(f"dataset {name}: {wanted} {what} images are asked for, there are {there}")
+        raise UserError(f"{name}: {wanted} {what} images are asked for, there are {there}")
     return wanted
 
 
@@ -170,19 +169,15 @@ def _digits(train: int) -> Dataset:
             str(importlib.metadata.distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz"))
         )
     except importlib.metadata.PackageNotFoundError:
-        raise UserError(
-            "dataset digits: comes with scikit-learn, which is not installed: pip install scikit-learn"
-        ) from None
+        raise UserError("digits: comes with scikit-learn, which is not installed: pip install scikit-learn") from None
     if not file.is_file():
-        raise UserError(
-            "dataset digits: this installation of scikit-learn has no digits.csv.gz; reinstall scikit-learn"
-        )
+        raise UserError("digits: this installation of scikit-learn has no digits.csv.gz; reinstall scikit-learn")
     with gzip.open(file, "rt") as lines:
         table = np.loadtxt(lines, delimiter=",", dtype=np.uint8)
     # 16 grey levels, stretched to bytes as every other dataset has them
     images, labels = (table[:, :64].reshape(-1, 8, 8, 1) * np.uint8(15)), table[:, 64].astype(np.int64)
     if train >= len(labels):
-        raise UserError(f"dataset digits: train: {train} leaves no test images; there are {len(labels)} images in all")
+        raise UserError(f"digits: train: {train} leaves no test images; there are {len(labels)} images in all")
     order = _balanced_order(labels, "digits")
     first, rest = order[:train], np.sort(order[train:])
     return Dataset("digits", images[first], labels[first], images[rest], labels[rest], 10)

@@ -4,6 +4,7 @@ PyYAML's events are read without recursion and counted as they come, so a hostil
 constructors follow YAML 1.1, where ``no`` is false, ``1e-3`` is text and ``1:30`` is 90; they are not used.
 """
 
+import contextlib
 import difflib
 import json
 import re
@@ -223,6 +224,15 @@ def read_document(path: Path | str) -> Document:
     if root is None:
         raise UserError(f"{file}: is empty")
     return Document(file, root, tuple(mistakes))
+
+
+@contextlib.contextmanager
+def at(path: Path | str, *keys: str | int) -> Iterator[None]:
+    """A ``UserError`` raised within is a mistake at these keys of a file: ``FILE:LINE: KEYS: sentence``."""
+    try:
+        yield
+    except UserError as error:
+        raise read_document(path).refusal([(keys, str(error))]) from None
 
 
 def _text(path: Path, file: str) -> str:

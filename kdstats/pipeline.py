@@ -20,6 +20,7 @@ import kdstats
 from kdstats import catalog, store
 from kdstats.catalog import ARMS, ASYMMETRY, METRICS
 from kdstats.datasets import Dataset, load_dataset
+from kdstats.documents import at
 from kdstats.errors import UserError
 from kdstats.plan import Plan, Replicate, clusters, make_plan, refuse_unattainable, sizes, swaps_teachers, teaching
 from kdstats.protocol import (
@@ -103,56 +104,67 @@ def plan_protocol(
     """
     protocol = protocol or read_protocol(file)
     load = dataset_loader(protocol, file, options.data_dir)
-    dataset = load()
-    if protocol.recipe.batch_size > len(dataset.y_train):
-        raise UserError(
-            f"{file}: recipe.batch_size: {protocol.recipe.batch_size} is more than the {len(dataset.y_train)} training"
-            " images; choose a smaller batch"
-        )
-    for role, model in (("teacher", protocol.teacher.model), ("student", protocol.student.model)):
-        if ours := catalog.model(model):
-            if min(dataset.shape[:2]) < ours.smallest:
-                raise UserError(
-                    f"{file}: {role}.model: {model} needs images of {ours.smallest}×{ours.smallest} and more,"
-                    f" these have {dataset.shape[0]}×{dataset.shape[1]}"
-                )
-            continue
-        from kdstats.training.architectures import check_model
+    with at(file, "dataset"):
+        dataset = load()
+    _check_fit(protocol, dataset, file)
+    late = store.late_with(run_folder(protocol.name, options), protocol)
+    plan = make_plan(protocol, dataset.fingerprint, late)
+    with at(file, "hypotheses"):
+        refuse_unattainable(plan, late)
+    return plan, dataset, load
 
-        try:
-            check_model(model, dataset.shape, dataset.classes, protocol.recipe.batch_size)
-        except UserError as error:
-            raise UserError(f"{file}: {role}.model: {error}") from None
-    for point in protocol.points:
-        if dict(point.parameters).get("permuted") and dataset.classes < 3:
-            raise UserError(
-                f"{file}: arms.{point.arm}: permuted: with two classes there is one wrong one, and no order"
-            )
-    if protocol.features:
+
+def _check_fit(protocol: Protocol, dataset: Dataset, file: Path) -> None:
+    """Whether the protocol can be trained on these images: batch, architectures, layers."""
+    size = protocol.recipe.batch_size
+    with at(file, "recipe", "batch_size"):
+        if size > len(dataset.y_train):
+            raise UserError(f"{size} is more than the {len(dataset.y_train)} training images; choose a smaller batch")
+    for role in ("teacher", "student"):
+        with at(file, role, "model"):
+            _check_model(getattr(protocol, role).model, dataset, size)
+    if features := protocol.features:
         from kdstats.training.features import check_activations
 
         for role in ("teacher", "student"):
-            model, kept = getattr(protocol, role).model, protocol.features.layer
-            where = f"{file}: features.layer: {role}.model {model}"
-            dimensions = check_activations(model, dataset.shape, dataset.classes, kept, where)
-            most = min(dimensions, len(dataset.y_test) - 1)
-            if protocol.features.components > most:
-                raise UserError(
-                    f"{file}: features.components: {protocol.features.components}, but {kept} of {role}.model {model}"
-                    f" has {dimensions} dimensions on {len(dataset.y_test)} images: take at most {most}"
+            model = getattr(protocol, role).model
+            with at(file, "features", "layer"):
+                dimensions = check_activations(
+                    model, dataset.shape, dataset.classes, features.layer, f"{role}.model {model}"
                 )
+            most = min(dimensions, len(dataset.y_test) - 1)
+            with at(file, "features", "components"):
+                if features.components > most:
+                    raise UserError(
+                        f"{features.components}, but {features.layer} of {role}.model {model} has {dimensions}"
+                        f" dimensions on {len(dataset.y_test)} images: take at most {most}"
+                    )
     for point in protocol.points:
-        if isinstance(layer := dict(point.parameters).get("layer"), str):
+        parameters = dict(point.parameters)
+        with at(file, "arms", point.arm, "permuted"):
+            if parameters.get("permuted") and dataset.classes < 3:
+                raise UserError("with two classes there is one wrong one, and no order")
+        if isinstance(parameters.get("layer"), str):
             from kdstats.training.features import check_layers
 
-            theirs = dict(point.parameters)["teacher_layer"]
-            for role, name in (("student", layer), ("teacher", layer if theirs == "same" else theirs)):
+            its = "layer" if parameters["teacher_layer"] == "same" else "teacher_layer"
+            for role, key in (("student", "layer"), ("teacher", its)):
                 model = getattr(protocol, role).model
-                check_layers(model, dataset.shape, name, f"{file}: arms.{point.arm}: {role}.model {model}")
-    late = store.late_with(run_folder(protocol.name, options), protocol)
-    plan = make_plan(protocol, dataset.fingerprint, late)
-    refuse_unattainable(plan, late)
-    return plan, dataset, load
+                with at(file, "arms", point.arm, key):
+                    check_layers(model, dataset.shape, parameters[key], f"{role}.model {model}")
+
+
+def _check_model(name: str, dataset: Dataset, batch_size: int) -> None:
+    if ours := catalog.model(name):
+        if min(dataset.shape[:2]) < ours.smallest:
+            raise UserError(
+                f"{name} needs images of {ours.smallest}×{ours.smallest} and more,"
+                f" these have {dataset.shape[0]}×{dataset.shape[1]}"
+            )
+        return
+    from kdstats.training.architectures import check_model
+
+    check_model(name, dataset.shape, dataset.classes, batch_size)
 
 
 def run_folder(name: str, options: Options) -> Path:

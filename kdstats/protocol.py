@@ -153,7 +153,7 @@ class Dataset(Block):
 def _architecture(name: Any) -> Any:
     library, _, theirs = name.partition(":") if isinstance(name, str) else ("", "", "")
     if not isinstance(name, str) or not (catalog.model(name) or (theirs and library in catalog.LIBRARIES)):
-        raise Mistakes(((), not_allowed(name, [*catalog.MODELS, "wrn-D-K", "torchvision:NAME", "timm:NAME"])))
+        raise Mistakes(((), not_allowed(name, [*catalog.OURS, "torchvision:NAME", "timm:NAME"])))
     return name
 
 

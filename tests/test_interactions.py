@@ -325,7 +325,7 @@ def test_two_classes_and_a_threshold_of_one_are_reported(tmp_path):
     assert "two classes have no relations" in (tmp_path / "reports/seen/tables/mistakes.csv").read_text()
     (tmp_path / "seen.yaml").write_text(text.replace("matrix: test-leak", "permuted: true"))
     done = kdstats("plan", "seen.yaml", cwd=tmp_path)
-    assert done.returncode == 2 and "arms.leaking: permuted: with two classes" in done.stderr
+    assert done.returncode == 2 and "arms.leaking.permuted: with two classes" in done.stderr
 
 
 def test_no_power_is_given_for_numbers_of_groups():

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import signal
 import time
@@ -212,7 +213,7 @@ def test_a_mistake_in_the_protocol_is_a_sentence(tmp_path, change, said):
     (tmp_path / "bad.yaml").write_text(SMALL.replace(*change))
     refused = kdstats("plan", "bad.yaml", cwd=tmp_path)
     assert refused.returncode == 2 and said in refused.stderr and "Traceback" not in refused.stderr
-    assert "bad.yaml" in refused.stderr or "hypothesis" in refused.stderr or "dataset" in refused.stderr
+    assert re.match(r"error: bad\.yaml:[0-9]+: ", refused.stderr)
 
 
 def test_files_that_are_not_there(tmp_path):

@@ -86,7 +86,7 @@ def makers_of(architecture: str, shape: Shape) -> Makers:
         raise UserError(f"{architecture}: torchvision's networks take images of 3 channels; these have {shape[2]}")
     raise UserError(
         f"{architecture}: there is no such architecture{nearest(name, [*catalog.MODELS, *theirs])}; there are those of"
-        f" kdstats ({', '.join(catalog.MODELS)}, wrn-D-K), torchvision's ({'by name' if theirs else 'not installed'})"
+        f" kdstats ({', '.join(catalog.OURS)}), torchvision's ({'by name' if theirs else 'not installed'})"
         " and timm:NAME"
     )
 
