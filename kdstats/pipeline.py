@@ -388,7 +388,8 @@ def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
         evidence = replace(evidence, exchange=partial(interactions.exchange, joined))
         if joined:
             described = interactions.describe(joined, evidence.identity)
-            described["mistakes"] = mistakes.describe(networks, evidence.identity)
+    if described or any("confusion" in str(ARMS[point.kind].target) for point in protocol.points):
+        described["mistakes"] = mistakes.describe(networks, evidence.identity)
     confirmatory, verdict_table = verdicts.judge(
         evidence, hypothesis_points(protocol), protocol.level, protocol.correction
     )

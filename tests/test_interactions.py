@@ -328,6 +328,17 @@ def test_two_classes_and_a_threshold_of_one_are_reported(tmp_path):
     assert done.returncode == 2 and "arms.leaking.permuted: with two classes" in done.stderr
 
 
+def test_who_distils_confusion_is_shown_it_without_activations(tmp_path):
+    text = (
+        SMALL[: SMALL.index("features:")].replace("seeds: 6", "seeds: 2").replace("seeds: 2}\ninit", "seeds: 1}\ninit")
+    )
+    (tmp_path / "seen.yaml").write_text(text + "hypotheses: []\n")
+    done = kdstats("run", "seen.yaml", "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    tables = tmp_path / "reports/seen/tables"
+    assert "all together" in (tables / "mistakes.md").read_text() and not (tables / "features.md").exists()
+
+
 def test_no_power_is_given_for_numbers_of_groups():
     table = power_table(Protocol.model_validate(yaml.safe_load(SMALL)), effect=0.1, teacher_sd=0.1, student_sd=0.1)
     of_group = table[table["metric"] == "n_features"]

@@ -1,4 +1,4 @@
-"""What a protocol that keeps activations reports beside the rest: counts of features by arm, and their figures."""
+"""What a protocol that keeps activations, or distils confusion, reports beside the rest."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -116,12 +116,12 @@ def mistakes(results: Results) -> Table:
         " of networks; all together: of the mean matrices. 95 % intervals over images resampled within their"
         " classes, of these networks. Both matrices are of the same images, so images that are hard for all make them"
         " alike. Mantel's p rejects no more than that the two have nothing in common.",
-        results.features["mistakes"], shown, _signed(results), numeric=("Mantel p",), stub=3,
+        results.features["mistakes"], shown, signature(results), numeric=("Mantel p",), stub=3,
         empty="No plain control was trained.",
     )  # fmt: skip
 
 
-TABLES: dict[str, Callable[[Results], Table]] = {"features": features, "confidence": confidence, "mistakes": mistakes}
+TABLES: dict[str, Callable[[Results], Table]] = {"features": features, "confidence": confidence}
 
 # Figures ---------------------------------------------------------------------------------------------------------
 

@@ -42,9 +42,11 @@ def files(results: Results) -> dict[str, bytes]:
     absent = () if len(results.ladder) else ("ladder",)
     there = {name: make for name, make in TABLES.items() if name not in absent}
     drawn = {name: draw for name, draw in FIGURES.items() if name not in absent}
-    if results.features:
+    if "interactions" in results.features:
         there |= interactions.TABLES
         drawn |= interactions.FIGURES
+    if "mistakes" in results.features:
+        there["mistakes"] = interactions.mistakes
     tables, drawings, written = tables_and_figures(results, there, drawn, prefix, signature(results))
     return {"index.html": html(results, tables, drawings).encode(), **written}
 

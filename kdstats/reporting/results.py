@@ -49,7 +49,7 @@ class Results:
     amendments : what was added after the protocol was frozen, in order
     scores, contrasts, verdicts, ladder, transfers, curves : tidy tables, see docs/architecture.md
     failures : arm, arm_params, teacher, seed, step, reason; one row a replicate that failed
-    features : tables of ``kdstats.interactions``, by name; empty where no activations are kept
+    features : tables of ``kdstats.interactions`` and ``kdstats.mistakes`` by name, where there are any
     """
 
     protocol: Mapping[str, Any]
