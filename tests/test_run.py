@@ -126,6 +126,30 @@ def test_damage_is_named_and_mended(finished, tmp_path):
     assert predictions(run) == expected
 
 
+def test_students_teach_students(tmp_path):
+    teach = "arms:\n  siddo:\n  tf-kd-self:\n  born-again: {generation: [1, 2]}\nhypotheses: []\n"
+    text = SMALL[: SMALL.index("arms:")].replace("seeds: 6", "seeds: 2").replace("epochs: 6", "epochs: 2")
+    (tmp_path / "small.yaml").write_text(text + teach)
+    done = kdstats("run", "small.yaml", "--device", "cpu", "--workers", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs" / "small"
+    metas = {file.parent.name: json.loads(file.read_text()) for file in run.glob("replicates/*/meta.json")}
+    kinds = {id: (meta["kind"], meta["parameters"].get("generation")) for id, meta in metas.items()}
+    teach = {("teacher", None), ("siddo", None), ("born-again", 1)}
+    assert {file.parent.name for file in run.glob("replicates/*/weights.safetensors")} == {
+        id for id, kind in kinds.items() if kind in teach
+    }
+    taught_by = {(kinds[id], kinds[meta["other"]]) for id, meta in metas.items() if meta["other"]}
+    assert taught_by == {(("tf-kd-self", None), ("siddo", None)), (("born-again", 2), ("born-again", 1))}
+    expected = predictions(run)
+    for id, kind in kinds.items():
+        if kind in {("siddo", None), ("born-again", 1), ("born-again", 2)}:  # their teachers' weights are there
+            shutil.rmtree(run / "replicates" / id)
+    again = kdstats("run", "small.yaml", "--device", "cpu", "--workers", "1", cwd=tmp_path)
+    assert again.returncode == 0 and "training 12 of 18" in again.stdout, again.stdout + again.stderr
+    assert predictions(run) == expected
+
+
 def test_two_processes_on_one_run_directory_train_nothing_twice(finished, small):
     processes = [start("run", small, "--workers", "1", "--device", "cpu", cwd=small.parent) for _ in range(2)]
     for process in processes:
