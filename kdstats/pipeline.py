@@ -608,13 +608,13 @@ def report_study(study: "Study", run: Path, folder: Path, late: frozenset[str], 
         _devices(of, allow_mixed)
         networks.append(of)
     scores = [scoring.scores(of) for of in networks]
-    rows, levels = trends.judge(study, scores, networks, late)
+    rows, levels, units = trends.judge(study, scores, networks, late)
     described = trends.describe(study, networks)
     with store.disk_errors(run):
-        for name, table in (("trends", rows), ("levels", levels), ("capacities", described)):
+        for name, table in (("trends", rows), ("levels", levels), ("units", units), ("capacities", described)):
             store.write_whole(run / f"{name}.csv", table.to_csv(index=False).encode())
     made_on = sorted({one for of in networks for one in _devices(of, True)})
-    page = write_study(StudyResults(study, rows, levels, described, made_on), folder)
+    page = write_study(StudyResults(study, rows, levels, units, described, made_on), folder)
     say(f"report: {page}")
     return page
 

@@ -39,14 +39,15 @@ LEVELS = (
     "n_units",
     "note",
 )
+UNITS = ("trend", "value", "order", "teacher", "estimate")
 
 Units = dict[int, float]  # by teacher, or by the first of a pair of teachers
 
 
 def judge(
     study: Study, scores: Sequence[pd.DataFrame], networks: Sequence[Networks], late: frozenset[str] = frozenset()
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Every trend's row with its verdict, and what it was at each value.
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Every trend's row with its verdict, what it was at each value, and what each teacher gave there.
 
     Teachers (means of their students; pairs of teachers where an arm is taught by the other one) are the units. Where
     every value has teachers of its own, trends are tested by Jonckheere–Terpstra; where all values share theirs, by
@@ -55,7 +56,9 @@ def judge(
     largest p). All p of a study are corrected together; of those that may be refuted, the reverse p too.
     """
     shared = _shared(networks)
-    rows, levels = [], []
+    rows: list[dict[str, Any]] = []
+    levels: list[dict[str, Any]] = []
+    single: list[dict[str, Any]] = []
     for trend in study.trends:
         identity = {
             "study": study.name, "study_hash": study.hash, "trend": trend.name, "metric": trend.metric,
@@ -72,6 +75,11 @@ def judge(
              "value": value, "order": i, **_level(list(of.values()), study.level / len(study.values))}
             for i, (value, of) in enumerate(zip(study.values, units, strict=True))
         ]  # fmt: skip
+        single += [
+            {"trend": trend.name, "value": value, "order": i, "teacher": teacher, "estimate": estimate}
+            for i, (value, of) in enumerate(zip(study.values, units, strict=True))
+            for teacher, estimate in of.items()
+        ]
         lost = sum(_lost(trend, protocol, table) for protocol, table in zip(study.protocols, scores, strict=True))
         rows.append(identity | _trend(trend, units, shared, 1 - study.level) | {"n_lost": lost})
     for key, out in (("p_value", "p_adjusted"), ("p_reverse", "p_refuted")):
@@ -81,7 +89,11 @@ def judge(
     for row in rows:
         row |= {"correction": study.correction, "level": study.level, "verdict": _verdict(row, study.level)}
         row |= {"sentence": sentence(row, len(rows)), "version": kdstats.__version__}
-    return pd.DataFrame(rows).reindex(columns=list(TRENDS)), pd.DataFrame(levels).reindex(columns=list(LEVELS))
+    return _table(rows, TRENDS), _table(levels, LEVELS), _table(single, UNITS)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame(rows).reindex(columns=list(columns))
 
 
 def _shared(networks: Sequence[Networks]) -> bool:

@@ -134,7 +134,10 @@ def judged(tmp_path, planted, spread=0.002, sharp=(1.0, 1.5, 2.0)):
     study = read_study(written(tmp_path))
     rng = np.random.default_rng(1)
     found = [networks(p, s, rng) for p, s in zip(study.protocols, sharp, strict=True)]
-    rows, levels = judge(study, [scores_of(values, rng, spread) for values in planted], found)
+    rows, levels, units = judge(study, [scores_of(values, rng, spread) for values in planted], found)
+    assert np.allclose(
+        units.groupby(["trend", "order"])["estimate"].mean(), levels.groupby(["trend", "order"])["estimate"].first()
+    )
     return rows.set_index("trend"), levels, describe(study, found)
 
 

@@ -28,13 +28,14 @@ class StudyResults:
 
     Attributes
     ----------
-    trends, levels, capacities : tables of ``kdstats.trends``
+    trends, levels, units, capacities : tables of ``kdstats.trends``
     made_on : devices and versions of all networks
     """
 
     study: Study
     trends: pd.DataFrame
     levels: pd.DataFrame
+    units: pd.DataFrame
     capacities: pd.DataFrame
     made_on: Sequence[str]
 
@@ -185,6 +186,7 @@ def curves(results: StudyResults) -> Drawing:
     figure = Figure(figsize=(PAGE, 0.35 + 1.9 * lines), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False)
     by_name = {row["trend"]: row for row in records(results.trends)}
+    single = results.units
     for ax, name in zip(grid.flat, names, strict=False):
         rows = [row for row in records(results.levels) if row["trend"] == name]
         x = range(len(rows))
@@ -197,6 +199,8 @@ def curves(results: StudyResults) -> Drawing:
             alpha=0.2,
             linewidth=0,
         )
+        dots = single[single["trend"] == name]
+        ax.plot(dots["order"], dots["estimate"], marker="o", markersize=2, color="#0173b2", linewidth=0, alpha=0.4)
         ax.plot(x, mean, marker="o", markersize=4, color="#0173b2", linewidth=1.2)
         trend = by_name[name]
         if trend["control"]:
@@ -212,8 +216,9 @@ def curves(results: StudyResults) -> Drawing:
         ax.remove()
     return Drawing(
         "Curves",
-        f"Mean over teachers at each value of {results.study.over}, in the study's order; the band holds for all values"
-        f" of a curve together ({100 * (1 - results.study.level):g} %). Above each the trend's verdict.",
+        f"Mean over teachers at each value of {results.study.over}, in the study's order; small dots are single"
+        " teachers (means of their students; pairs where an arm is taught by the other one); the band holds for all"
+        f" values of a curve together ({100 * (1 - results.study.level):g} %). Above each the trend's verdict.",
         figure,
     )
 
