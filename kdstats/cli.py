@@ -146,7 +146,7 @@ def run(
 def plan(protocol: ProtocolFile, run_dir: RunDir = None, data_dir: DataDir = None) -> None:
     """Say what a protocol would train and what its hypotheses can reach; nothing is written."""
     from kdstats.pipeline import of_study, plan_protocol
-    from kdstats.study import study_of
+    from kdstats.study import floors, study_of
 
     options = _options(run_dir=run_dir, data_dir=data_dir)
     study = study_of(protocol)
@@ -157,8 +157,9 @@ def plan(protocol: ProtocolFile, run_dir: RunDir = None, data_dir: DataDir = Non
     for _, one, own in of_study(study, options):
         print_plan(*plan_protocol(protocol, own, one)[:2])
     print(f"{len(study.trends)} trends, level {study.level:g}, correction {study.correction}:")
-    for trend in study.trends:
-        print(f"  {trend.name}: {trend.metric} of {trend.arm} {trend.direction}")
+    for trend, lowest, adjusted in floors(study):
+        reach = f"smallest p {lowest:.3g}, adjusted {adjusted:.3g}"
+        print(f"  {trend.name}: {trend.metric} of {trend.arm} {trend.direction}, {reach}")
 
 
 def print_plan(made: "Plan", dataset: "Dataset") -> None:

@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats as distributions
 from statsmodels.stats.multitest import multipletests
 
 from kdstats.errors import UserError
+from kdstats.metrics import distinctness
 from kdstats.plan import make_plan
 from kdstats.scoring import Networks
 from kdstats.store import Stored
-from kdstats.study import read_study, study_of, value_text
-from kdstats.trends import describe, judge
+from kdstats.study import floors, read_study, study_of, value_text
+from kdstats.trends import _slope, describe, judge
 from tests.conftest import kdstats
 
 STUDY = """
@@ -59,13 +61,10 @@ def test_hypotheses_of_runs_share_the_level_with_the_trends(tmp_path):
 
 
 def test_values_within_an_arm_and_numbers(tmp_path):
-    text = STUDY.replace("over: teacher.model", "over: arms.kd.temperature").replace(
-        "[mlp, cnn, resnet8]", "[1, 2.5, 16]"
+    text = over(
+        "arms.kd.temperature", "[1, 2.5, 16]", "  - {name: gains, metric: accuracy, arm: kd, direction: two-sided}"
     )
-    text = text.replace("{seeds: 4}", "{model: mlp, seeds: 4}").replace(
-        "kd: {alpha: 0.9, temperature: 4}", "kd: {alpha: 0.9}"
-    )
-    study = read_study(written(tmp_path, text))
+    study = read_study(written(tmp_path, text.replace("kd: {alpha: 0.9, temperature: 4}", "kd: {alpha: 0.9}")))
     kd = [next(p for p in protocol.points if p.arm == "kd") for protocol in study.protocols]
     assert [dict(p.parameters)["temperature"] for p in kd] == [1.0, 2.5, 16.0] and study.values == ("1", "2.5", "16")
 
@@ -88,6 +87,33 @@ def test_values_within_an_arm_and_numbers(tmp_path):
         ("metric: derived_spread", "metric: agreement", "agreement compares a student with its teacher"),
         ("direction: stable, margin: 0.1", "direction: stable", "stable is a claim about a margin"),
         ("name: gains", "name: affinity", "a second trend 'affinity'"),
+        (
+            "direction: two-sided",
+            "direction: two-sided, margin: 0.1",
+            "trends[1].margin: belongs to `direction: stable`",
+        ),
+        ("control: ce", "control: kd", "trends[1].control: a control is another arm"),
+        ("control: ce", "control: teacher", "trends[1].control: a control is another arm"),
+        (
+            "control: ce",
+            "control: ce, at: {alhpa: 0.9}",
+            "trends[1].at.alhpa: is no parameter of its arms; there are alp",
+        ),
+        ("control: ce", "control: ce, at: {alpha: 0.5}", "trends[1].at: kd has no point with alpha=0.5"),
+        (
+            "metric: class_affinity,",
+            "metric: class_affinity, arm: kd,",
+            "class_affinity is of teachers: leave `arm` out",
+        ),
+        ("direction: stable", "direction: increasing", "class_affinity is claimed to be stable"),
+        ("teacher: {", "teacher: {model: mlp, ", "s.yaml:6: teacher.model: is what the study varies"),
+        (
+            "values: [mlp, cnn, resnet8]",
+            "values: mlp",
+            "s.yaml:4: values: 'mlp' is not allowed: a list of the key's values",
+        ),
+        ("over: teacher.model", "over: hypotheses.x", "s.yaml:3: over: 'hypotheses.x' is no key"),
+        ("dataset: {", "stop: {rule: anytime, max_seeds: 8}\ndataset: {", "stop: a study is looked at once"),
         ("alpha: 0.9, temp", "alpha: 9, temp", "arms.kd.alpha: 9 is not allowed"),
     ],
 )
@@ -99,6 +125,56 @@ def test_mistakes_are_named(tmp_path, old, new, said):
 
 def test_names_of_values_are_names_of_folders():
     assert value_text("torchvision:resnet18") == "torchvision-resnet18" and value_text(1e-3) == "0.001"
+
+
+def over(key, values, trends, text=STUDY):
+    """The study over another key."""
+    text = text.replace("over: teacher.model", f"over: {key}").replace("[mlp, cnn, resnet8]", values)
+    return text.replace("{seeds: 4}", "{model: mlp, seeds: 4}").partition("trends:")[0] + f"trends:\n{trends}\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "trend", "said"),
+    [
+        ("student.seeds", "[1, 2]", "metric: class_affinity, direction: stable, margin: 0.1", "have the same teachers"),
+        (
+            "student.seeds",
+            "[1, 2]",
+            "metric: accuracy, direction: increasing",
+            "have the same teachers, of whom nothing",
+        ),
+        ("teacher.seeds", "[2, 4]", "metric: accuracy, arm: ce, direction: increasing", "share some of their teachers"),
+        (
+            "dataset.test",
+            "[200, 300]",
+            "metric: class_affinity, direction: stable, margin: 0.1",
+            "compares teachers on the same images; dataset.test changes them",
+        ),
+    ],
+)
+def test_what_is_said_of_teachers_is_said_where_they_differ(tmp_path, key, values, trend, said):
+    text = over(key, values, f"  - {{name: one, {trend}}}")
+    for old in ("student: {model: mlp, seeds: 1}", "teacher: {model: mlp, seeds: 4}", "train: 150, test: 300"):
+        role = old.partition(":")[0]
+        text = text.replace(old, f"{role}: {{model: mlp}}") if key.startswith(role) else text
+    text = text.replace(", test: 300", "") if key == "dataset.test" else text
+    with pytest.raises(UserError, match=said):
+        read_study(written(tmp_path, text))
+
+
+def test_the_smallest_p_of_a_trend(tmp_path):
+    study = read_study(written(tmp_path))
+    # one of 12! / 4!³ arrangements; two of (3!)⁴ orders within blocks; t reaches any
+    assert [p for _, p, _ in floors(study)] == [1 / 34650, 2 / 1296, 0.0]
+    swapped = STUDY.replace(
+        "arm: kd, control: ce", "arm: kd-other, at: {alpha: 0.5}, control: ce"
+    )  # two pairs of teachers
+    rises = swapped.replace("two-sided", "increasing")
+    assert floors(read_study(written(tmp_path, rises)))[1][1] == 1 / 36
+    with pytest.raises(
+        UserError, match=r"s.yaml:17: trends\[1\]: cannot get below p = 0.0556 .*level 0.05 is out of reach"
+    ):
+        read_study(written(tmp_path, swapped))
 
 
 # Trends ----------------------------------------------------------------------------------------------------------
@@ -147,11 +223,14 @@ def test_planted_trends_are_found_with_their_direction(tmp_path):
     assert rows.loc["spread-falls", "estimate"] == pytest.approx(-0.06, abs=0.005)
     # Jonckheere of 4, 4 and 4 in perfect order: one of 12! / 4!³ = 34,650 arrangements
     assert rows.loc["spread-falls", "p_value"] == pytest.approx(1 / 34650)
-    assert rows.loc["gains", "p_value"] == pytest.approx(2 / 34650)
+    # students of one teacher's number share their seeds: Page, each of four blocks in one of 3! orders, two-sided
+    assert rows.loc["gains", "p_value"] == pytest.approx(2 / 6**4)
     assert list(rows["p_adjusted"]) == multipletests(rows["p_value"], method="holm")[1].tolist()
     gains = levels[levels["trend"] == "gains"]
     assert np.allclose(gains["estimate"], [0.0, 0.02, 0.04], atol=0.004) and set(gains["n_units"]) == {4}
-    assert "falls over teacher.model from mlp to resnet8 is supported" in rows.loc["spread-falls", "sentence"]
+    assert "tends to fall over teacher.model from mlp to resnet8 is supported" in rows.loc["spread-falls", "sentence"]
+    assert rows.loc["gains", "slope"] == pytest.approx(0.02, abs=0.003) and rows.loc["gains", "n_against"] == 0
+    assert rows.loc["gains", "slope_low"] < 0.02 < rows.loc["gains", "slope_high"]
 
 
 def test_the_other_way_is_refuted_and_nothing_is_inconclusive(tmp_path):
@@ -170,6 +249,106 @@ def test_a_network_without_a_score_leaves_no_verdict(tmp_path):
     assert rows.loc["gains", "verdict"] == "inconclusive" and rows.loc["gains", "n_lost"] == 1
     assert "1 network has no score" in rows.loc["gains", "sentence"]
     assert rows.loc["spread-falls", "verdict"] == "supported"  # whose networks are all there
+
+
+def test_slopes_of_values_without_blocks():
+    """Teachers of three values; R 4.2.2: summary(lm(y ~ x)) has the estimate, Welch's error is worked by hand."""
+    groups = [np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0]), np.array([5.0, 6.0, 7.0, 6.0])]
+    found = _slope(groups, False, 0.95)
+    # (6 - 2) / 2; variances 1, 2 and 2/3 of means of 3, 2 and 4: error² = (1/3 + 1/6) / 4
+    assert found["slope"] == pytest.approx(2.0)
+    df = (1 / 3 + 1 / 6) ** 2 / ((1 / 3) ** 2 / 2 + (1 / 6) ** 2 / 3)
+    half = distributions.t.ppf(0.975, df) * np.sqrt(0.125)
+    assert (found["slope_low"], found["slope_high"]) == pytest.approx((2 - half, 2 + half))
+
+
+def test_slopes_of_blocks_are_those_of_each():
+    table = np.array([[0.0, 1.0, 2.0], [0.0, 2.0, 4.0], [5.0, 5.0, 8.0]])
+    found = _slope(list(table.T), True, 0.95)
+    each = [np.polyfit([0, 1, 2], row, 1)[0] for row in table]
+    assert found["slope"] == pytest.approx(np.mean(each))
+    assert found["slope_p"] == pytest.approx(distributions.ttest_1samp(each, 0).pvalue)
+
+
+def test_each_value_is_held_against_its_own_labels(tmp_path):
+    """Teachers of the second value see other images: nothing of theirs is read off the first one's labels."""
+    study = read_study(written(tmp_path))
+    rng = np.random.default_rng(1)
+    found = [networks(p, 1.5, rng, n) for p, n in zip(study.protocols, (200, 120, 200), strict=True)]
+    moved = found[2]
+    shift = (moved.labels + 1) % 4
+    stored = {k: Stored(s.meta, np.roll(s.logits, 1, 1), shift, "") for k, s in moved.stored.items()}
+    found[2] = Networks(moved.plan, stored, moved.by_key, shift, Path())
+    teachers = describe(study, found)
+    assert (teachers["accuracy"] > 0.95).all() and np.isnan(teachers["rank_across"]).all()
+    assert (teachers["rank_within"] > 0.3).all() and "no teachers are compared" in teachers["note"][0]
+
+
+def test_what_sharpens_alone_does_not_move_what_is_matched(tmp_path):
+    matched = "  - {name: matched, metric: inherent_variance_matched, direction: two-sided}\n"
+    plain = "  - {name: plain, metric: inherent_variance, direction: two-sided}\n"
+    study = read_study(written(tmp_path, STUDY + matched + plain))
+    rng = np.random.default_rng(2)
+    found = [networks(p, s, rng) for p, s in zip(study.protocols, (1.0, 1.5, 2.0), strict=True)]
+    tables = [scores_of(values, rng, 0.002) for values in ((0.09, 0.0), (0.06, 0.02), (0.03, 0.04))]
+    for of, table in zip(found, tables, strict=True):
+        for teacher in range(4):
+            iv = distinctness(of.teacher_logits(teacher), of.labels).iv
+            table.loc[len(table)] = ("teacher", "", teacher, pd.NA, "inherent_variance", iv)
+    rows = judge(study, tables, found)[0].set_index("trend")
+    assert rows.loc["plain", "verdict"] == "supported" and rows.loc["plain", "estimate"] > 0
+    assert rows.loc["matched", "verdict"] == "inconclusive"
+    assert abs(rows.loc["matched", "slope"]) < 0.1 * rows.loc["plain", "slope"]
+
+
+def test_late_trends_change_no_verdict_declared_before(tmp_path):
+    more = "".join(f"  - {{name: more-{i}, metric: accuracy, arm: kd, direction: increasing}}\n" for i in range(6))
+    early, both = read_study(written(tmp_path)), read_study(written(tmp_path, STUDY + more))
+    rng = np.random.default_rng(1)
+    found = [networks(p, s, rng) for p, s in zip(early.protocols, (1.0, 1.5, 2.0), strict=True)]
+    tables = [scores_of(values, rng, 0.006) for values in ((0.09, 0.0), (0.06, 0.01), (0.03, 0.02))]
+    before = judge(early, tables, found)[0]
+    after = judge(both, tables, found, frozenset(f"more-{i}" for i in range(6)))[0]
+    columns = ["trend", "p_adjusted", "verdict"]
+    pd.testing.assert_frame_equal(after.head(3)[columns], before[columns])
+    late = after.iloc[3:]
+    assert late["p_adjusted"].to_numpy() == pytest.approx(multipletests(late["p_value"], method="holm")[1])
+
+
+def test_what_cannot_be_tested_says_why(tmp_path):
+    """A class without images, two classes, teachers that failed: an inconclusive row, and no end of the study."""
+    study = read_study(written(tmp_path))
+    rng = np.random.default_rng(1)
+    tables = [scores_of(values, rng, 0.002) for values in ((0.09, 0.0), (0.06, 0.02), (0.03, 0.04))]
+    whole = [networks(p, 1.0, rng) for p in study.protocols]
+
+    def judged_with(change):
+        found = [change(of) for of in whole]
+        rows, table = judge(study, tables, found)[0].set_index("trend"), describe(study, found)
+        assert rows.loc["affinity", "verdict"] == "inconclusive" and rows.loc["spread-falls", "verdict"] == "supported"
+        return rows.loc["affinity"], table
+
+    def without_a_class(of):
+        labels = np.where(of.labels == 3, 0, of.labels)
+        return Networks(of.plan, of.stored, of.by_key, labels, Path())
+
+    row, table = judged_with(without_a_class)
+    assert "not testable (class 3 has none" in row["sentence"] and table["rank_within"].isna().all()
+
+    def of_two_classes(of):
+        stored = {k: Stored(s.meta, s.logits[:, :2], s.labels, "") for k, s in of.stored.items()}
+        return Networks(of.plan, stored, of.by_key, of.labels % 2, Path())
+
+    row, table = judged_with(of_two_classes)
+    assert "not testable" in row["sentence"] and table["dv"].isna().all() and table["accuracy"].notna().all()
+
+    def two_left(of):
+        gone = dict(list(of.stored.items())[:2])
+        stored = {k: Stored(s.meta, None if k in gone else s.logits, s.labels, "") for k, s in of.stored.items()}
+        return Networks(of.plan, stored, of.by_key, of.labels, Path())
+
+    row, _ = judged_with(two_left)
+    assert "has 2 teacher(s)" in row["sentence"] and row["n_lost"] == 6
 
 
 def test_relations_that_only_sharpen_are_stable_and_less_spread(tmp_path):
@@ -216,7 +395,7 @@ def test_a_study_runs_continues_and_reports(tmp_path):
 def test_what_values_share_is_trained_once_and_not_called_late(tmp_path):
     text = STUDY.replace("over: teacher.model", "over: arms.kd.temperature").replace("[mlp, cnn, resnet8]", "[1, 4]")
     text = text.replace("{seeds: 4}", "{model: mlp, seeds: 2}").replace("kd: {alpha: 0.9, temperature: 4}", "kd: {}")
-    gains = "  - {name: gains, metric: accuracy, arm: kd, direction: two-sided}\n"
+    gains = "  - {name: gains, metric: accuracy, arm: kd, direction: increasing}\nlevel: 0.3\n"  # two teachers: p ≥ 1/4
     done = kdstats(
         "run", written(tmp_path, text.partition("  - {name: spread")[0] + gains), "--workers", "1", cwd=tmp_path
     )

@@ -17,9 +17,9 @@ from kdstats.reporting import write_files
 from kdstats.reporting.figures import GREY, MARKERS, PAGE, Drawing, _wrapped
 from kdstats.reporting.files import tables_and_figures
 from kdstats.reporting.page import rendered
-from kdstats.reporting.results import listed, metric_label, plural, records
+from kdstats.reporting.results import Row, listed, metric_label, plural, records
 from kdstats.reporting.tables import NONE, Table, correction_name, decimals, interval_text, number, p_text
-from kdstats.study import Study
+from kdstats.study import MATCHED, Study
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,10 @@ def trends(results: StudyResults) -> Table:
     found = records(results.trends)
     shown = {
         "Trend": [row["trend"] for row in found],
-        "Last minus first [interval]": list(map(interval_text, found)),
+        "Last minus first [interval]": list(map(_interval, found)),
+        "Slope a step [interval]": [
+            _interval({"estimate": r["slope"], "ci_low": r["slope_low"], "ci_high": r["slope_high"]}) for r in found
+        ],
         "p": [p_text(row["p_value"]) for row in found],
         "Adjusted p": [p_text(row["p_adjusted"]) for row in found],
         "Verdict": [row["verdict"] for row in found],
@@ -112,11 +115,16 @@ def trends(results: StudyResults) -> Table:
     }
     return Table(
         "Trends",
-        "Teachers (means of their students) are the units. Intervals are of the last value minus the first; p is of the"
-        " order of all values.",
+        "Teachers (means of their students) are the units. p is of the order of all values, and does not say that each"
+        " step goes that way; intervals are of the last value minus the first, and of the least-squares slope over the"
+        " order of the values.",
         results.trends, shown, signature(results, f"{correction_name(results.study.correction)} over all trends"),
         numeric=("p", "Adjusted p"), prose=("Why",), empty="The study declares no trends.",
     )  # fmt: skip
+
+
+def _interval(row: Row) -> str:
+    return NONE if pd.isna(row["estimate"]) else interval_text(row)
 
 
 def levels(results: StudyResults) -> Table:
@@ -125,7 +133,7 @@ def levels(results: StudyResults) -> Table:
     shown: dict[str, list[str]] = {"Trend": list(dict.fromkeys(row["trend"] for row in rows))}
     by_cell = {(row["trend"], row["value"]): row for row in rows}
     for value in results.study.values:
-        shown[value] = [interval_text(by_cell[trend, value]) for trend in shown["Trend"]]
+        shown[value] = [_interval(by_cell[trend, value]) for trend in shown["Trend"]]
     return Table(
         "Levels",
         "Mean over teachers at each value; intervals hold for all values of a row together (t, Bonferroni).",
@@ -148,6 +156,7 @@ def capacities(results: StudyResults) -> Table:
     """How sure teachers are at each value, how distinct among wrong classes, how alike."""
     rows = records(results.capacities)
     there = [name for name in SAID if any(not pd.isna(row[name]) for row in rows)]
+    note = "; ".join(dict.fromkeys(row["note"] for row in rows if row["note"]))
     shown: dict[str, list[str]] = {"": [SAID[name] for name in there]}
     for row in rows:
         shown[row["value"]] = [_cell(name, row[name]) for name in there]
@@ -157,9 +166,9 @@ def capacities(results: StudyResults) -> Table:
         " wrong classes' probabilities; IV: variance of the softmax over wrong classes alone. At equal confidence: at"
         " the temperature at which the mean confidence in the true class is the smallest of all teachers'. Similarities"
         " are means over pairs of teachers. Mantel's p is the largest over pairs with other values; it rejects no more"
-        " than that class relations have nothing in common.",
+        f" than that class relations have nothing in common.{f' Not compared: {note}.' if note else ''}",
         results.capacities, shown, signature(results), numeric=results.study.values,
-        empty=str(rows[0]["note"]) if rows else "All values have the same teachers.",
+        empty="All values have the same teachers.",
     )  # fmt: skip
 
 
@@ -208,7 +217,8 @@ def curves(results: StudyResults) -> Drawing:
         of = {"teacher": "teachers"}.get(trend["arm"], trend["arm"])
         of += f" − {trend['control']}" if trend["control"] else ""
         ax.set_title(f"{_wrapped(name, 30)}: {trend['verdict']}", fontsize="small")
-        ax.set_ylabel(_wrapped(f"{metric_label(trend['metric'])}, {of}", 28))
+        label = MATCHED.get(trend["metric"]) or metric_label(trend["metric"])
+        ax.set_ylabel(_wrapped(f"{label}, {of}", 28))
         ax.set_xticks(list(x), [_wrapped(row["value"], 10) for row in rows], rotation=30 if len(rows) > 4 else 0)
         ax.set_xlim(-0.3, len(rows) - 0.7)
         ax.yaxis.set_major_locator(MaxNLocator(5))
@@ -245,9 +255,9 @@ def teachers(results: StudyResults) -> Drawing:
     axes[1].legend(loc="best")
     return Drawing(
         "Distinctness",
-        "What the teachers' outputs tell of wrong classes, means over the teachers of each value on the test set. DV"
-        " falls with confidence alone; IV, and both at equal confidence, tell whether wrong classes are less distinct"
-        f" among themselves. Values: {listed([row['value'] for row in rows])}.",
+        "What the teachers' outputs tell of wrong classes, means over the teachers of each value on the test set."
+        " Sharper outputs alone lower DV and raise IV; at equal confidence both tell whether wrong classes are less"
+        f" distinct among themselves. Values: {listed([row['value'] for row in rows])}.",
         figure,
     )
 
