@@ -44,9 +44,11 @@ def decompose(
     -------
     A row a part: "step" (a rung minus the one below), "reached" (a rung minus the control), "whole" (the last rung
     minus the control). All parts of a metric are of the same pairs of teacher and seed, those in which every rung was
-    trained, so that steps add up to the whole. Tests are two-sided t tests over teachers (over pairs of teachers where
-    a rung is taught by the other one; for metrics of few examples over examples too), corrected by Holm among the
-    steps, and among what is reached. ``share`` is step / whole with Fieller's interval, where the whole's excludes 0.
+    trained (without teachers whose partner lacks one, where teachers are swapped), so that steps add up to the whole.
+    Tests are two-sided t tests over teachers (over pairs of teachers where a rung is taught by the other one; for
+    metrics of few examples over examples too), corrected by Holm among the steps, and among what is reached, and in no
+    family of a protocol: they describe. ``share`` is step / whole with
+    Fieller's interval, where the whole's excludes 0, over the units that all steps have.
     """
     table = tabulate(evidence.scores)
     rows = [
@@ -64,10 +66,14 @@ def _parts(
 ) -> list[dict[str, Any]]:
     values = [table.values.get((*point_key(point), name), {}) for point in points]
     pairs = tuple(pair for pair in evidence.pairs if all(pair in value for value in values))
+    swapped = any(swaps_teachers(point.kind) for point in points)
+    if swapped:  # a teacher alone would weigh more beside pairs of teachers than among teachers
+        there = {teacher for teacher, _ in pairs}
+        alone = {evidence.clusters[teacher] for teacher in evidence.clusters if teacher not in there}
+        pairs = tuple(pair for pair in pairs if evidence.clusters[pair[0]] not in alone)
     left_out = len(evidence.pairs) - len(pairs)
     of_pairs = replace(evidence, pairs=pairs)
     new = METRICS[name].examples == "new" and evidence.per_example is not None
-    swapped = any(swaps_teachers(point.kind) for point in points)
 
     def part(kind: str, rung: int, below: int) -> dict[str, Any]:
         arm, control = points[rung], points[below]
@@ -120,7 +126,10 @@ def _shares(
     for row in steps:
         rung = row["rung"]
         share = stats.fieller(by_unit[rung] - by_unit[rung - 1], by_unit[-1] - by_unit[0], level=1 - level)
-        row |= {"share": share.estimate, "share_low": share.low, "share_high": share.high}
+        if math.isfinite(share.low) and math.isfinite(share.high):
+            row |= {"share": share.estimate, "share_low": share.low, "share_high": share.high}
+        else:
+            row["note"] = "; ".join(filter(None, (row["note"], "no share: over pairs of teachers the whole may be 0")))
 
 
 # Words -----------------------------------------------------------------------------------------------------------
@@ -136,10 +145,10 @@ def _sentence(
     difference = f"{metric_label(name)} of {last} minus {first}: {number(whole['estimate'])}, {interval(whole)}"
     if not whole.get("p_adjusted", 1.0) <= level:
         return f"{difference}: no difference is shown, so there is nothing to take apart."
-    alike = (row for row in reached if row["p_adjusted"] <= level and row["estimate"] * whole["estimate"] > 0)
-    earliest = next(alike, None)
-    if earliest is None:
-        return f"{difference}. No rung below {last} shows a part of it."
+    alike = [row["p_adjusted"] <= level and row["estimate"] * whole["estimate"] > 0 for row in reached]
+    if not alike or not alike[-1]:
+        return f"{difference}. No rung below {last} shows a part of it that stays."
+    earliest = reached[len(alike) - [*reversed(alike), False].index(False)]  # from here on all show it
     point, rest = points[earliest["rung"]], number(whole["estimate"] - earliest["estimate"])
-    there = f"{number(earliest['estimate'])}, {interval(earliest)}, with {point.arm} ({ARMS[point.kind].summary})"
-    return f"{difference}. It is {there} already; the rungs above add {rest} in sum."
+    there = f"{number(earliest['estimate'])}, {interval(earliest)}, is there with {point.arm}"
+    return f"{difference}. Of it {there} ({ARMS[point.kind].summary}) already; the rungs above add {rest} in sum."

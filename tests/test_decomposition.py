@@ -67,13 +67,31 @@ def test_a_pair_without_every_rung_is_left_out_of_all_of_them():
     assert parts["step"]["estimate"].sum() == pytest.approx(parts["whole"]["estimate"].item(), abs=1e-12)
 
 
+def test_a_teacher_without_a_rung_takes_its_partner_along():
+    parts = ladder_of(evidence((0.01, 0.0, -0.02, 0.03, 0.01), lost={("dkpp", 2, 0), ("dkpp", 2, 1)}, spread=0.01))
+    assert set(parts["step"]["n_pairs"]) == {8} and all("4 of 12 pairs" in note for note in parts["whole"]["note"])
+    assert parts["step"]["estimate"].sum() == pytest.approx(parts["whole"]["estimate"].item(), abs=1e-12)
+
+
+def test_shares_are_bounded_or_left_out():
+    for seed in range(40):
+        parts = ladder_of(evidence((0.004, 0.0, 0.0, 0.0, 0.002), spread=0.002, seed=seed))
+        assert np.isfinite(parts["step"][["share_low", "share_high"]].dropna()).all(axis=None)
+        if parts["step"]["share"].isna().any() and parts["whole"]["ci_low"].item() > 0:
+            assert parts["step"]["note"].str.contains("no share").any()
+
+
 def test_sentences_say_from_which_rung_on_it_is_there():
     def said(added, spread=0.001):
         return ladder_of(evidence(added, spread=spread, seed=3))["whole"]["sentence"].item()
 
     early = said((0.02, 0.0, 0.0, 0.0, 0.01))
     assert re.search(r"Accuracy of kd minus siddo: 0\.0(29|3)", early)
-    assert "with label-smoothing (distilled from smoothed labels) already; the rungs above add 0.0" in early
+    assert "is there with label-smoothing (distilled from smoothed labels) already; the rungs above add 0.0" in early
+    lost_again = said((0.003, 0.0, -0.02, 0.0, 0.05))  # what the first rung adds does not stay
+    assert "No rung below kd shows a part of it that stays" in lost_again
+    later = said((0.01, 0.0, -0.02, 0.03, 0.02))
+    assert "is there with kd-other" in later and "Of it 0.0" in later
     assert "No rung below kd shows a part of it" in said((0.0, 0.0, 0.0, 0.0, 0.05))
     assert "nothing to take apart" in said((0.0, 0.0, 0.0, 0.0, 0.0), spread=0.02)
     opposite = said((-0.05, 0.0, 0.0, 0.0, 0.08))

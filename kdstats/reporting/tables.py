@@ -607,8 +607,8 @@ def ladder(results: Results) -> Table:
         "Ladder",
         "What each rung adds to the one below it, paired by seed; all rungs have one loss and differ in their target."
         " The additions sum to the whole. They depend on the order of the rungs, which are not nested, and may be"
-        f" negative. {_levels(rows)} intervals of t tests; p corrected by Holm within a metric. Shares only where the"
-        " whole's interval excludes 0, with Fieller's intervals.",
+        f" negative. {_levels(rows)} intervals of t tests; p corrected by Holm within a metric, and in no family of the"
+        " protocol. Shares only where the whole's interval excludes 0, with Fieller's intervals.",
         _stamped(results, rows),
         shown,
         signature(
