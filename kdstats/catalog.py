@@ -272,7 +272,12 @@ MODELS: dict[str, Model] = {
 }
 
 WIDE = r"wrn-(10|16|22|28|34|40|46|52)-([1-9]|1[0-9]|20)"  # Wide ResNet: depth 6n + 4, factor
-OURS = (*MODELS, "wrn-D-K (depth D 10, 16, 22, 28, 34, 40, 46 or 52, K 1 to 20 times as wide)")  # as errors list them
+SPLIT = r"resnext29-([1-9]|[1-9][0-9])x([1-9]|[1-9][0-9])"  # ResNeXt-29: paths, width of each
+OURS = (  # as errors list them
+    *MODELS,
+    "wrn-D-K (depth D 10, 16, 22, 28, 34, 40, 46 or 52, K 1 to 20 times as wide)",
+    "resnext29-CxD (C paths of width D)",
+)
 LIBRARIES = ("torchvision", "timm")  # theirs is LIBRARY:NAME
 
 
@@ -280,6 +285,8 @@ def model(name: str) -> Model | None:
     """Our network of a name, such as resnet20 or wrn-28-10; None where there is none."""
     if wide := re.fullmatch(WIDE, name):
         return Model(f"Wide ResNet of depth {wide[1]}, {wide[2]} times as wide", 8)
+    if split := re.fullmatch(SPLIT, name):
+        return Model(f"ResNeXt-29 of {split[1]} paths, {split[2]} wide", 8)
     return MODELS.get(name)
 
 

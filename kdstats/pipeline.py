@@ -75,6 +75,8 @@ class Options:
     allow_mixed: bool = False
 
 
+WRONG_CLASSES = {"derived_average", "derived_spread", "inherent_variance"}
+
 # Plan and train --------------------------------------------------------------------------------------------------
 
 
@@ -139,11 +141,15 @@ def _check_fit(protocol: Protocol, dataset: Dataset, file: Path) -> None:
                         f"{features.components}, but {features.layer} of {role}.model {model} has {dimensions}"
                         f" dimensions on {len(dataset.y_test)} images: take at most {most}"
                     )
+    if dataset.classes < 3:
+        for name in WRONG_CLASSES.intersection(protocol.metrics):
+            with at(file, "metrics", name):
+                raise UserError(f"{name} is of several wrong classes; with two classes there is one")
     for point in protocol.points:
         parameters = dict(point.parameters)
         with at(file, "arms", point.arm, "permuted"):
-            if parameters.get("permuted") and dataset.classes < 3:
-                raise UserError("with two classes there is one wrong one, and no order")
+            if dataset.classes < 3 and (parameters.get("permuted") or point.kind == "dkpp"):
+                raise UserError("with two classes there is one wrong one, and nothing to shuffle")
         if isinstance(parameters.get("layer"), str):
             from kdstats.training.features import check_layers
 

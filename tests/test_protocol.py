@@ -129,7 +129,7 @@ MISTAKES = [
     ("epochs: 20", "schedule: multi-step", "p.yaml:6: recipe.schedule: multi-step needs `milestones`"),
     ("epochs: 20", "schedule: multi-step, milestones: [5, 5]", "p.yaml:6: recipe.milestones: must increase"),
     ("epochs: 20", "schedule: multi-step, milestones: [30]", "p.yaml:6: recipe.milestones: must lie below epochs (30)"),
-    ("model: cnn", "model: wrn-17-2", "p.yaml:3: teacher.model: 'wrn-17-2'", "K 1 to 20 times as wide), torch"),
+    ("model: cnn", "model: wrn-17-2", "p.yaml:3: teacher.model: 'wrn-17-2'", "of width D), torch"),
     ("model: cnn", "model: 'tim:resnet18'", "p.yaml:3: teacher.model: 'tim:resnet18' is not allowed"),
     ("epochs: 20", "schedule: one-cycle, warmup_epochs: 1", "p.yaml:6: recipe.warmup_epochs: belong to the other"),
     ("epochs: 20", "ema: 1.5", "p.yaml:6: recipe.ema: "),

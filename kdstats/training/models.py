@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from kdstats.catalog import WIDE
+from kdstats.catalog import SPLIT, WIDE
 
 Shape = tuple[int, int, int]  # height, width, channels
 
@@ -68,13 +68,17 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 and 1×1 convolutions, the last four times as wide, and a shortcut (He et al. 2016, figure 5)."""
+    """1×1, 3×3 and 1×1 convolutions, the last four times as wide, and a shortcut (He et al. 2016, figure 5).
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    With ``groups`` the 3×3 convolution is of so many paths side by side (Xie et al. 2017, figure 3c), together
+    ``inner`` times as wide as the output.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, groups: int = 1, inner: float = 0.25) -> None:
         super().__init__()
-        width = outputs // 4
+        width = int(outputs * inner)
         self.body = nn.Sequential(
-            *_convolution(inputs, width, size=1), *_convolution(width, width, stride),
+            *_convolution(inputs, width, size=1), *_convolution(width, width, stride, groups=groups),
             *_convolution(width, outputs, size=1)[:-1],
         )  # fmt: skip
         self.shortcut = _shortcut(inputs, outputs, stride)
@@ -100,6 +104,12 @@ def resnet(
             layers.append(block(inputs, width, 2 if stage and not i else 1))
             inputs = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
+
+
+def resnext(shape: Shape, classes: int, *, paths: int, width: int) -> nn.Module:
+    """ResNeXt-29 of so many paths, each so wide in the first stage (Xie et al. 2017, section 5.2)."""
+    block = partial(Bottleneck, groups=paths, inner=paths * width / 256)
+    return resnet(shape, classes, blocks=(3, 3, 3), widths=(256, 512, 1024), block=block, stem=64)
 
 
 class WideBlock(nn.Module):
@@ -303,4 +313,6 @@ def maker(name: str) -> Callable[[Shape, int], nn.Module] | None:
     """Who makes a network of this name; None where nobody does."""
     if wide := re.fullmatch(WIDE, name):
         return partial(wide_resnet, depth=int(wide[1]), factor=int(wide[2]))
+    if split := re.fullmatch(SPLIT, name):
+        return partial(resnext, paths=int(split[1]), width=int(split[2]))
     return MODELS.get(name)

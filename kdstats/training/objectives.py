@@ -246,7 +246,7 @@ def wttm(
 ) -> Tensor:
     """CE + β·mean_i U_i·KL(p_t^γ / U ‖ p_s): ``ttm`` whose samples weigh U = Σ_c p_tc^γ, the smoother the more.
 
-    Zheng & Yang 2024, arXiv 2402.11148; the defaults are the example of their code.
+    Zheng & Yang 2024, arXiv 2402.11148; the defaults are an example of their code, with CRD beside it.
 
     Examples
     --------

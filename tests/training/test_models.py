@@ -45,6 +45,14 @@ def test_wide_resnets_have_the_published_size(name, millions):
     assert count(name) / 1e6 == pytest.approx(millions, abs=0.051)
 
 
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("resnext29-8x64", 34.4), ("resnext29-16x64", 68.1)],  # Xie et al. 2017, table 7
+)
+def test_resnexts_have_the_published_size(name, millions):
+    assert count(name) / 1e6 == pytest.approx(millions, abs=0.06)  # theirs is cut off, not rounded
+
+
 @pytest.mark.parametrize("name", ["resnet34", "resnet50", "resnet152"])
 def test_wider_resnets_have_torchvisions_size_but_for_the_stem(name):
     with torch.device("meta"):
