@@ -19,7 +19,7 @@ from scipy.stats import rankdata, spearmanr
 
 import kdstats
 from kdstats import metrics, stats
-from kdstats.plan import stream
+from kdstats.plan import EXCHANGES, stream
 from kdstats.scoring import Key, Networks, point_key
 
 Members = NDArray[np.intp]
@@ -27,6 +27,9 @@ Arm = tuple[str, str]  # with its parameters; ("teacher", "") for the teachers
 TEACHERS: Arm = ("teacher", "")
 BOOTSTRAPS = 499
 THRESHOLDS = tuple(round(0.1 * i, 1) for i in range(1, 10))
+FEWER_EXCHANGES = 999  # at other thresholds than the protocol's
+ORDERS = 20  # of the modes that depend on it
+SUBSETS = 20  # of groups that are larger than the smallest
 EXTREME = 1e300  # an exchange in which the number does not exist counts as one as large as any
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -37,7 +40,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "rho_high", "rho_p", "note",
     ),
     "frequencies": ("rank", "arm", "arm_params", "frequency"),
-    "sensitivity": ("threshold", "arm", "arm_params", "n_features", "mean_frequency", "features_per_datum"),
+    "sensitivity": (
+        "threshold", "arm", "arm_params", "n_features", "mean_frequency", "features_per_datum", "confidence_rho",
+    ),
     "shared": ("arm", "arm_params", "other", "other_params", "shared", "own"),
     "per_image": ("arm", "arm_params", "features", "images"),
     "by_confidence": ("arm", "arm_params", "tenth", "confidence", "features"),
@@ -144,9 +149,14 @@ def join(networks: Networks) -> Interactions | None:
     return Interactions(networks, tensor, place, left_out)
 
 
-def together(joined: Interactions, keys: Iterable[Key], threshold: float | None = None) -> Together:
-    """These networks joined among themselves; two or more."""
+def together(
+    joined: Interactions, keys: Iterable[Key], threshold: float | None = None, order: int | None = None
+) -> Together:
+    """These networks joined among themselves, two or more; in the run's order, or in another one of a number."""
     ordered = sorted(keys, key=lambda key: joined.place[key])
+    if order is not None:
+        generator = np.random.default_rng(stream(joined.networks.plan.protocol.seed, "networks", order))
+        ordered = [ordered[i] for i in generator.permutation(len(ordered))]
     tensor = joined.tensor.recluster([joined.place[key] for key in ordered], threshold=threshold)
     return Together(tensor, {key: i for i, key in enumerate(ordered)})
 
@@ -161,6 +171,8 @@ class Exchanged:
     Attributes
     ----------
     estimate : arm minus control
+    levels : of the arm, of the control
+    networks : of each, all joined with each other
     p : by direction: greater, less, two-sided
     units : that were exchanged
     lost_arm, lost_control : networks that trained and could not be joined
@@ -168,6 +180,8 @@ class Exchanged:
     """
 
     estimate: float
+    levels: tuple[float, float]
+    networks: int
     p: Mapping[str, float]
     test: str
     units: int
@@ -177,7 +191,12 @@ class Exchanged:
 
 
 def exchange(
-    joined: Interactions | None, name: str, arm: Sequence[Key], control: Sequence[Key], units: Sequence[int]
+    joined: Interactions | None,
+    name: str,
+    arm: Sequence[Key],
+    control: Sequence[Key],
+    units: Sequence[int],
+    threshold: float | None = None,
 ) -> Exchanged:
     """Whether an arm's networks together have more or less than the control's that are paired with them.
 
@@ -189,6 +208,7 @@ def exchange(
     name : of ``kdstats.catalog.GROUP_METRICS``
     arm, control : networks, paired
     units : of each pair, the unit that is exchanged as one
+    threshold : another γ than the protocol's, with fewer exchanges: how much depends on it
 
     Raises
     ------
@@ -205,7 +225,8 @@ def exchange(
         raise metrics.UndefinedMetric("; ".join(filter(None, ("fewer than two units", note))))
     sides = [[side[i] for i in kept] for side in (arm, control)]
     teachers = joined.of(TEACHERS) if name == "shared_features" else []
-    both = together(joined, [*sides[0], *sides[1], *teachers])
+    everyone = [*sides[0], *sides[1], *teachers]
+    both = together(joined, everyone, threshold)
     count = both.counter(name, both.numbers(teachers))
 
     def apart(first: Members, second: Members) -> list[float]:
@@ -215,9 +236,36 @@ def exchange(
     first, second = map(both.numbers, sides)
     if apart(first, second)[0] == EXTREME:
         raise metrics.UndefinedMetric("an arm or its control uses no feature: there is no mean frequency")
-    found = stats.swap_labels(apart, first, second, clusters=[units[i] for i in kept], alternative="greater")
+    found = stats.swap_labels(
+        apart, first, second, clusters=[units[i] for i in kept], alternative="greater",
+        permutations=EXCHANGES if threshold is None else FEWER_EXCHANGES,
+    )  # fmt: skip
     p = dict(zip(("greater", "less", "two-sided"), map(float, found.p_value), strict=True))
-    return Exchanged(float(found.estimate[0]), p, found.test, found.n, len(lost[0]), len(lost[1]), note)
+    if threshold is None and joined.tensor.mode != "robust":
+        note = "; ".join(filter(None, (note, _over_orders(joined, name, sides, teachers))))
+    return Exchanged(
+        float(found.estimate[0]), (count(first), count(second)), len(kept), p, found.test, found.n,
+        len(lost[0]), len(lost[1]), note,
+    )  # fmt: skip
+
+
+def _over_orders(joined: Interactions, name: str, sides: Sequence[Sequence[Key]], teachers: Sequence[Key]) -> str:
+    """How far the difference depends on the order in which networks are joined, which no label decides."""
+    found = []
+    for order in range(ORDERS):
+        both = together(joined, [*sides[0], *sides[1], *teachers], order=order)
+        count = both.counter(name, both.numbers(teachers))
+        found.append(count(both.numbers(sides[0])) - count(both.numbers(sides[1])))
+    mean, spread = np.mean(found), np.std(found, ddof=1)
+    return f"over {ORDERS} other orders of the networks the difference is {mean:.3g} on average, SD {spread:.2g}"
+
+
+def thresholds(joined: Interactions | None) -> tuple[float, ...]:
+    """At which other γ claims are looked at again: those above what networks have in common by chance."""
+    if joined is None:
+        return ()
+    floor = joined.tensor.floor or 0.0
+    return tuple(t for t in THRESHOLDS if t > floor and abs(t - joined.tensor.threshold) > 1e-9)
 
 
 # Description -----------------------------------------------------------------------------------------------------
@@ -227,17 +275,17 @@ def describe(joined: Interactions, identity: Mapping[str, str]) -> dict[str, pd.
     """Tables of what each arm's networks have together, teachers first.
 
     Numbers of an arm are means over its student seeds, of the students of a seed joined among themselves: one student
-    of each teacher, so that as many are counted as there are teachers. Where some are missing all counts are over as
-    many as the smallest group has, in expectation over subsets (robust mode).
+    of each teacher, so that as many are counted as there are teachers. Where some are missing all counts are of as
+    many as the smallest group has: means over random subsets, each joined among itself.
 
     Returns
     -------
     interactions : a row an arm. ``shared_features``: that the students of a seed, joined with the teachers, share with
         them. ``presence``: share of images that a component is present on. ``same_teacher``: features of the students
         of one teacher, mean over teachers, all students of the arm joined; ``any_teachers``: the same of students that
-        are dealt anew to teachers, seed by seed, and p of fewer features by such deals. ``confidence_rho``: Spearman's
+        are dealt anew to teachers, seed by seed, and two-sided p by such deals. ``confidence_rho``: Spearman's
         correlation over images of the features present on an image and the arm's mean confidence, with an interval
-        over resampled images, and p two-sided. These speak of these networks.
+        over resampled images, and p two-sided; it depends on γ, see ``sensitivity``. These speak of these networks.
     frequencies : arm × rank: images that the feature of this rank is present on, to the last rank of all seeds
     sensitivity : arm × threshold, those below the floor included
     shared : arm × arm, joined with each other: features that both use, and that the first uses
@@ -258,8 +306,9 @@ def describe(joined: Interactions, identity: Mapping[str, str]) -> dict[str, pd.
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in COLUMNS}
     for arm, sets in arms.items():
         at = {"arm": arm[0], "arm_params": arm[1]}
-        groups = [together(joined, keys) for keys in sets]
-        uses = [_use(group, size) for group in groups]
+        subsets = list(_subsets(joined, sets, size))
+        groups = [together(joined, keys) for keys in subsets]
+        uses = [_use(group) for group in groups]
         per_datum = np.mean([use.per_datum for use in uses], axis=0)
         keys = joined.of(arm)
         logits = [_logits(networks, key) for key in keys]
@@ -276,9 +325,9 @@ def describe(joined: Interactions, identity: Mapping[str, str]) -> dict[str, pd.
             | {
                 "n_networks": len(keys),
                 "shared_features": math.nan if arm == TEACHERS else with_teachers,
-                "unmatched_components": float(np.mean(np.concatenate([group.tensor.n_unmatched for group in groups]))),
+                "unmatched_components": _unmatched(groups),
                 "presence": float(np.mean([_presence(tensor, joined.place[key]) for key in keys])),
-                "note": _notes(joined, arm, sets, size),
+                "note": _notes(joined, arm),
             }
         )
         ranked = [-np.sort(-use.frequency) for use in uses]
@@ -292,8 +341,9 @@ def describe(joined: Interactions, identity: Mapping[str, str]) -> dict[str, pd.
             means = {"confidence": float(confidence[part].mean()), "features": float(per_datum[part].mean())}
             rows["by_confidence"].append(at | {"tenth": i} | means)
         for threshold in sorted({*THRESHOLDS, tensor.threshold}):
-            counts = _counts([_use(together(joined, each, threshold), size) for each in sets])
-            rows["sensitivity"].append(at | {"threshold": threshold} | counts)
+            there = [_use(together(joined, each, threshold)) for each in subsets]
+            rho = _correlation(np.mean([use.per_datum for use in there], axis=0), confidence)
+            rows["sensitivity"].append(at | {"threshold": threshold, "confidence_rho": rho} | _counts(there))
     same = {
         "layer": settings.layer, "components": settings.components, "mode": settings.mode,
         "threshold": tensor.threshold, "floor": math.nan if tensor.floor is None else tensor.floor,
@@ -307,9 +357,26 @@ def describe(joined: Interactions, identity: Mapping[str, str]) -> dict[str, pd.
     }
 
 
-def _use(group: Together, size: int) -> metrics.FeatureUse:
-    everyone = range(group.tensor.n_networks)
-    return group.tensor.group(everyone, size if group.tensor.mode == "robust" else None)
+def _subsets(joined: Interactions, sets: Sequence[Sequence[Key]], size: int) -> Iterator[Sequence[Key]]:
+    """Each set, or random subsets of it where it is larger: a smaller group finds fewer relatives in itself."""
+    for number, keys in enumerate(sets):
+        if len(keys) == size:
+            yield keys
+            continue
+        generator = np.random.default_rng(stream(joined.networks.plan.protocol.seed, "subsets", number))
+        for _ in range(SUBSETS):
+            yield [keys[i] for i in generator.permutation(len(keys))[:size]]
+
+
+def _use(group: Together) -> metrics.FeatureUse:
+    return group.tensor.group(range(group.tensor.n_networks))
+
+
+def _unmatched(groups: Sequence[Together]) -> float:
+    """Components of a network that no other one has; only robust leaves them out of the features."""
+    if groups[0].tensor.mode != "robust":
+        return math.nan
+    return float(np.mean(np.concatenate([group.tensor.n_unmatched for group in groups])))
 
 
 def _counts(uses: Sequence[metrics.FeatureUse]) -> dict[str, Any]:
@@ -323,14 +390,9 @@ def _counts(uses: Sequence[metrics.FeatureUse]) -> dict[str, Any]:
     }
 
 
-def _notes(joined: Interactions, arm: Arm, sets: Sequence[Sequence[Key]], size: int) -> str:
+def _notes(joined: Interactions, arm: Arm) -> str:
     lost = [why for key, why in joined.left_out.items() if key[:2] == arm]
-    larger = joined.tensor.mode != "robust" and any(len(keys) > size for keys in sets)
-    notes = (
-        f"{len(lost)} network(s) could not be joined ({lost[0]})" if lost else "",
-        "more networks than the smallest group has, for which this mode does not allow" if larger else "",
-    )
-    return "; ".join(filter(None, notes))
+    return f"{len(lost)} network(s) could not be joined ({lost[0]})" if lost else ""
 
 
 def _shared(
@@ -367,7 +429,7 @@ def _disagreement(logits: Sequence[NDArray[np.float32]], labels: NDArray[np.int6
 
 
 def _by_teacher(joined: Interactions, keys: Sequence[Key]) -> dict[str, float]:
-    """Whether students of one teacher have fewer features together than students that are dealt anew to teachers."""
+    """Whether students of one teacher have other numbers of features together than students dealt anew to teachers."""
     by_seed: dict[int, list[Key]] = {}
     for key in keys:
         if key[3] is not None:
@@ -380,10 +442,17 @@ def _by_teacher(joined: Interactions, keys: Sequence[Key]) -> dict[str, float]:
     count = everyone.counter("n_features", np.array([], np.intp))
     found = stats.shuffle_within(
         lambda members: float(np.mean([count(group) for group in members.T])),
-        matrix, alternative="less", permutations=999,
+        matrix, permutations=999,
     )  # fmt: skip
     dealt = found.statistic - found.estimate
     return {"same_teacher": found.statistic, "any_teachers": dealt, "p_same_teacher": found.p_value}
+
+
+def _correlation(per_datum: NDArray[np.float64], confidence: NDArray[np.float64]) -> float:
+    """Spearman's; NaN where nothing varies."""
+    if np.ptp(per_datum) == 0 or np.ptp(confidence) == 0:
+        return math.nan
+    return float(spearmanr(per_datum, confidence).statistic)
 
 
 def _against_confidence(per_datum: NDArray[np.float64], confidence: NDArray[np.float64], seed: int) -> dict[str, float]:

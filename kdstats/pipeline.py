@@ -391,7 +391,9 @@ def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
     described: dict[str, pd.DataFrame] = {}
     if protocol.features:
         joined = interactions.join(networks)
-        evidence = replace(evidence, exchange=partial(interactions.exchange, joined))
+        evidence = replace(
+            evidence, exchange=partial(interactions.exchange, joined), thresholds=interactions.thresholds(joined)
+        )
         if joined:
             described = interactions.describe(joined, evidence.identity)
     if described or any("confusion" in str(ARMS[point.kind].target) for point in protocol.points):

@@ -806,6 +806,9 @@ class Protocol(Block):
                 for i, h in enumerate(hypotheses)
                 if needs_activations(h.metric)
             ]
+        if (mode := getattr(info.data.get("features"), "mode", "robust")) != "robust":
+            alone = f"robust alone leaves components out; in {mode} every one is of a feature: leave it out"
+            found += [((i, "metric"), alone) for i, h in enumerate(hypotheses) if h.metric == "unmatched_components"]
         raise_mistakes(found)
         return hypotheses
 

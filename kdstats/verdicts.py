@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 import kdstats
 from kdstats import metrics, stats
-from kdstats.catalog import ASYMMETRY, AT_A_MARGIN, CORRECTION_NAMES, DIRECTIONS, METRICS, metric_label
+from kdstats.catalog import (
+    ASYMMETRY,
+    AT_A_MARGIN,
+    CORRECTION_NAMES,
+    DIRECTIONS,
+    GROUP_METRICS,
+    METRICS,
+    metric_label,
+)
 from kdstats.plan import LATE_FAMILY, in_pairs, smallest_p, swaps_teachers
 from kdstats.protocol import Direction, HypothesisPoint, Point
 from kdstats.scoring import Key, point_key
@@ -38,7 +46,8 @@ class Evidence:
         ("networks",) if students of this protocol existed before it was frozen (in a shared store, say)
     identity : columns that every row begins with: protocol, protocol_hash, dataset, split
     recorded : whether it is known when things were declared; of scores that others made it is not
-    exchange : (group metric, keys, keys, unit of each pair) -> difference of the groups and its p-values
+    exchange : (group metric, keys, keys, unit of each pair, γ) -> difference of the groups and its p-values
+    thresholds : other γ at which a claim on a group metric must not be contradicted
     """
 
     scores: pd.DataFrame
@@ -50,7 +59,8 @@ class Evidence:
     late: frozenset[Any] = frozenset()
     identity: Mapping[str, str] = field(default_factory=dict)
     recorded: bool = True
-    exchange: Callable[[str, Sequence[Key], Sequence[Key], Sequence[int]], Any] | None = None
+    exchange: Callable[[str, Sequence[Key], Sequence[Key], Sequence[int], float | None], Any] | None = None
+    thresholds: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,7 @@ class Comparison:
     estimator: str = "mean_difference"
     teacher: int | None = None
     paired_teachers: bool = False
+    threshold: float | None = None
 
 
 # Contrasts -------------------------------------------------------------------------------------------------------
@@ -219,7 +230,7 @@ def _of_groups(
     assert evidence.exchange is not None  # of a protocol that keeps activations
     arm, control = ([(*point_key(point), *pair) for pair in pairs] for point in (c.arm, c.control))
     try:
-        found = evidence.exchange(c.metric, arm, control, units)
+        found = evidence.exchange(c.metric, arm, control, units, c.threshold)
     except metrics.UndefinedMetric as reason:
         return {"estimate": math.nan, "test": c.test, "smallest_p": 1.0,
                 "note": "; ".join(filter(None, (str(reason), left_out)))}  # fmt: skip
@@ -227,6 +238,8 @@ def _of_groups(
     left_out = "; ".join(filter(None, (left_out, found.note)))
     return {
         "estimate": found.estimate,
+        "levels": found.levels,
+        "n_networks": found.networks,
         "test": found.test,
         "p_value": found.p[c.direction],
         "p_reverse": found.p[opposite] if opposite else None,
@@ -528,8 +541,8 @@ def judge_datasets(
                 row |= {"p_adjusted": verdict["p_adjusted"], "correction": used, "verdict": verdict["verdict"]}
     order = {name: i for i, name in enumerate(rows[0]["hypothesis"] for rows in claims)}
     verdicts.sort(key=lambda verdict: order[verdict["hypothesis"]])
-    matched = [row["matched"] | {"family": ""} for rows in claims for row in rows if "matched" in row]
-    return _frame([row for rows in claims for row in rows] + matched, CONTRASTS), _frame(verdicts, VERDICTS)
+    again = [other | {"family": ""} for rows in claims for row in rows for other in row.get("sensitivity", ())]
+    return _frame([row for rows in claims for row in rows] + again, CONTRASTS), _frame(verdicts, VERDICTS)
 
 
 def _claims(
@@ -553,10 +566,16 @@ def _claims(
             "family": LATE_FAMILY if point.name in evidence.late else point.family,
         }
         rows = [common | contrast(evidence, table, replace(comparison, control=c), ci_level) for c in point.controls]
+        again: list[Comparison] = []
         if point.metric == ASYMMETRY and evidence.agreements is not None:
-            for row, control in zip(rows, point.controls, strict=True):
-                matched = replace(comparison, control=control, estimator="matched")
-                row["matched"] = common | contrast(evidence, table, matched, ci_level) | {"kind": "sensitivity"}
+            again = [replace(comparison, estimator="matched")]
+        elif point.metric in GROUP_METRICS:
+            again = [replace(comparison, estimator=f"threshold {t:g}", threshold=t) for t in evidence.thresholds]
+        for row, control in zip(rows, point.controls, strict=True):
+            row["sensitivity"] = [
+                common | contrast(evidence, table, replace(other, control=control), ci_level) | {"kind": "sensitivity"}
+                for other in again
+            ]
         claims.append(rows)
     return claims
 
@@ -623,7 +642,7 @@ def _verdict(
     more_failures = any(row["n_failed_arm"] > row["n_failed_control"] and not row.get("imputed") for row in rows)
     incomplete = any(row["n_units"] < 2 for row in rows)
     verdict = "inconclusive" if incomplete else decide(p_adjusted, p_refuted, p_equivalence, level, more_failures)
-    fragile = [row for row in rows if verdict == "supported" and _fragile(row, level)]
+    fragile = [row for row in rows if verdict == "supported" and _contradicted(row, level)]
     if fragile:
         verdict = "inconclusive"
     shown = fragile[0] if fragile else _worst(rows)
@@ -646,10 +665,22 @@ def _verdict(
     return record | {"sentence": sentence(record, shown, family_sizes, more_failures)}
 
 
-def _fragile(row: Mapping[str, Any], level: float) -> bool:
-    """Whether the asymmetry is not there any more between examples that are alike in difficulty."""
-    p = row.get("matched", {}).get("p_value")
-    return p is not None and bool(p > level)
+def _contradicted(row: Mapping[str, Any], level: float) -> list[dict[str, Any]]:
+    """The sensitivity rows that speak against a claim.
+
+    The asymmetry that is not there between examples that are alike in difficulty; a number of features that goes the
+    other way where components are joined from another correlation on.
+    """
+    found = []
+    for other in row.get("sensitivity", ()):
+        if other["estimator"] == "matched":
+            p = other.get("p_value")
+            against = p is not None and p > level
+        else:
+            p = other.get("p_value" if row["direction"] == "two-sided" else "p_reverse")
+            against = other["estimate"] * row["estimate"] < 0 and _or_one(p) <= level
+        found += [other] if against else []
+    return found
 
 
 # Sentences -------------------------------------------------------------------------------------------------------
@@ -718,15 +749,18 @@ def _reason(
     if verdict["p_value"] is None and verdict["verdict"] == "inconclusive":
         return f"it could not be tested ({row['note']})"
 
-    if (
-        verdict["verdict"] == "inconclusive"
-        and _fragile(row, verdict["level"])
-        and verdict["p_adjusted"] <= verdict["level"]
-    ):
-        matched = row["matched"]
+    against = _contradicted(row, verdict["level"])
+    if verdict["verdict"] == "inconclusive" and against and verdict["p_adjusted"] <= verdict["level"]:
+        other = against[0]
+        if other["estimator"] == "matched":
+            return (
+                f"but between examples of equal difficulty it is {number(other['estimate'])}, {interval(other)}"
+                f" (p = {number(other['p_value'])}): what is claimed may be difficulty alone"
+            )
+        p = other["p_value"] if row["direction"] == "two-sided" else other["p_reverse"]
         return (
-            f"but between examples of equal difficulty it is {number(matched['estimate'])}, {interval(matched)}"
-            f" (p = {number(matched['p_value'])}): what is claimed may be difficulty alone"
+            f"p = {number(verdict['p_value'])}, but with {other['estimator']} it is {number(other['estimate'])}"
+            f" (p = {number(p)}): what is claimed depends on from which correlation on components are one feature"
         )
 
     def after(size: int) -> str:
@@ -764,7 +798,8 @@ def _reason(
 def interval(row: Mapping[str, Any]) -> str:
     """An interval as text, or why there is none."""
     if str(row["test"]).startswith("label exchange"):
-        return "a number of whole groups, which has no interval"
+        arm, control = map(number, row["levels"])
+        return f"from {control} to {arm} of {row['n_networks']} networks each, joined with each other; no interval"
     if np.isnan(row["ci_low"]):
         return "no interval, for want of spread between the units"
     kind = "confidence sequence" if str(row["test"]).startswith("anytime") else "interval"

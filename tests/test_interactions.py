@@ -1,6 +1,8 @@
 """Features of a run: planted activations whose arms differ, or not; the whole way through the command line."""
 
+import itertools
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -59,7 +61,7 @@ def planted(tmp_path, private, seed=0, **changes):
     return Networks(plan, stored, by_key, labels, tmp_path)
 
 
-def judged(networks):
+def judged(networks, exchange=None):
     joined = interactions.join(networks)
     plan = networks.plan
     scores = pd.DataFrame(
@@ -70,25 +72,75 @@ def judged(networks):
         ]
     )  # fmt: skip
     pairs = tuple((t, s) for t in plan.protocol.teacher.seeds for s in plan.protocol.student.seeds)
-    evidence = Evidence(scores, pairs, exchange=lambda *asked: interactions.exchange(joined, *asked))
+    exchange = exchange or (lambda *asked: interactions.exchange(joined, *asked))
+    evidence = Evidence(scores, pairs, exchange=exchange, thresholds=interactions.thresholds(joined))
     return judge(evidence, hypothesis_points(plan.protocol), 0.05, "holm")
 
 
 def test_an_arm_that_uses_fewer_features_is_found_to(tmp_path):
     networks = planted(tmp_path, {"ce": 2, "kd": 0})
     contrasts, verdicts = judged(networks)
-    rows = contrasts.set_index("hypothesis")
+    rows = contrasts[contrasts["kind"] == "confirmatory"].set_index("hypothesis")
     assert rows.loc["fewer", "estimate"] == -12  # two private features of each of six teachers
     assert rows.loc["fewer", "p_value"] == 1 / 64 and rows.loc["more", "p_value"] == 1
     assert rows.loc["fewer", "n_units"] == 6 and rows.loc["fewer", "n_pairs"] == 12
     assert verdicts.set_index("hypothesis")["verdict"].to_dict() == {"fewer": "supported", "more": "refuted"}
-    assert "a number of whole groups, which has no interval" in verdicts["sentence"][0]
+    assert "from 16 to 4 of 12 networks each, joined with each other; no interval" in verdicts["sentence"][0]
     tables = interactions.describe(interactions.join(networks), {"protocol": "planted"})
     table = tables["interactions"].set_index("arm")
     assert table["n_features"].to_dict() == {"teacher": 4, "ce": 4, "kd": 4}  # of one student a teacher, what all share
     assert table["unmatched_components"].to_dict() == {"teacher": 2, "ce": 2, "kd": 2}
     assert table["shared_features"].to_dict() == pytest.approx({"teacher": np.nan, "ce": 4, "kd": 4}, nan_ok=True)
     assert tables["frequencies"].groupby("arm")["rank"].max().to_dict() == {"teacher": 4, "ce": 4, "kd": 4}
+
+
+def test_a_claim_that_goes_the_other_way_at_another_threshold_is_not_supported(tmp_path):
+    networks = planted(tmp_path, {"ce": 2, "kd": 0})
+    joined = interactions.join(networks)
+    assert interactions.thresholds(joined) == tuple(
+        t for t in (0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9) if t > joined.tensor.floor
+    )
+    contrasts, verdicts = judged(networks)
+    again = contrasts[contrasts["kind"] == "sensitivity"]
+    assert len(again) == 2 * len(interactions.thresholds(joined)) and set(again["family"]) == {""}
+    assert verdicts["verdict"].tolist() == ["supported", "refuted"]
+
+    def turned(name, arm, control, units, threshold):
+        found = interactions.exchange(joined, name, arm, control, units, threshold)
+        swapped = {"greater": found.p["less"], "less": found.p["greater"], "two-sided": found.p["two-sided"]}
+        return replace(found, estimate=-found.estimate, p=swapped) if threshold == 0.7 else found
+
+    contrasts, verdicts = judged(networks, turned)
+    assert verdicts["verdict"].tolist() == ["inconclusive", "refuted"]
+    assert verdicts["p_adjusted"][0] == 2 / 64  # the p stays what it is
+    assert "but with threshold 0.7 it is 12 (p = 0.0156): what is claimed depends on" in verdicts["sentence"][0]
+
+
+def test_larger_groups_are_not_richer(tmp_path):
+    """Teachers that number more than the students of a seed are counted over subsets that are joined alone."""
+    networks = planted(tmp_path, {}, student={"seeds": 1})
+    for replicate in list(networks.plan.replicates):
+        if replicate.arm == "kd" and replicate.teacher > 2:
+            del networks.by_key[(*point_key(replicate.point), replicate.teacher, replicate.seed)]
+    joined = interactions.join(networks)
+    table = interactions.describe(joined, {})["interactions"].set_index("arm")
+    assert set(table["size"]) == {3}
+    few = [interactions.together(joined, keys).tensor for keys in itertools.combinations(joined.of(("ce", "")), 3)]
+    alone = [tensor.group(range(3)).n_features for tensor in few]
+    assert min(alone) <= table.loc["ce", "n_features"] <= max(alone)
+
+
+def test_modes_that_depend_on_the_order_say_how_far(tmp_path):
+    networks = planted(tmp_path, {"ce": 2, "kd": 0}, features={"components": 6, "mode": "jiang"})
+    joined = interactions.join(networks)
+    arm, control = (
+        sorted(joined.of(a), key=lambda key: key[2:]) for a in (("kd", "alpha=0.5 temperature=4"), ("ce", ""))
+    )
+    found = interactions.exchange(joined, "n_features", arm, control, [key[2] for key in arm])
+    assert "over 20 other orders of the networks the difference is" in found.note
+    both = interactions.together(joined, [*arm, *control]).tensor  # γ of the networks that are joined, and of no others
+    assert both.threshold == pytest.approx(np.quantile(np.abs(both.correlation), 0.9)) != joined.tensor.threshold
+    assert interactions.describe(joined, {})["interactions"]["unmatched_components"].isna().all()
 
 
 def test_relatives_among_other_arms_make_no_arm_richer(tmp_path):
@@ -288,6 +340,11 @@ def test_a_protocol_with_features_goes_all_the_way(tmp_path):
         ("features: {components: 8}", "features: {components: 8, layer: penultimat}", "did you mean penultimate"),
         ("features: {components: 8}", "features: {components: 200}", "features.components: 200.*128 dimensions"),
         ("features: {components: 8}", "features: {mode: best}", "robust, released, jiang"),
+        (
+            "features: {components: 8}\nhypotheses:\n- {metric: n_features",
+            "features: {mode: jiang}\nhypotheses:\n- {metric: unmatched_components",
+            "robust alone leaves components out; in jiang every one is of a feature",
+        ),
         ("direction: two-sided}", "direction: two-sided, test: sign-flip}", "its test is label-exchange"),
         ("direction: two-sided}", "direction: two-sided, margin: 3}", "has no interval"),
         ("direction: greater}", "direction: greater, test: label-exchange}", "tests what belongs to a group"),

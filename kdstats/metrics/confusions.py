@@ -130,10 +130,13 @@ def likeness(one: ArrayLike, other: ArrayLike) -> Likeness:
     >>> [round(value, 3) for value in likeness(dark, confused)]
     [0.75, 0.75, 0.882, 0.6]
     """
+    for name, matrix in (("one", one), ("other", other)):
+        if np.min(np.asarray(matrix, np.float64), initial=0.0) < 0:
+            raise ValueError(f"{name} holds {np.min(matrix)}: rates and probabilities are not negative")
     a, b = _off_diagonal(one, "one"), _off_diagonal(other, "other")
     if len(a) != len(b):
         raise ValueError(f"one has shape {np.shape(one)}, other {np.shape(other)}: both need the same classes")
-    x, y = (_cells(matrix, name) for name, matrix in (("one", one), ("other", other)))
+    x, y = (_cells(matrix) for matrix in (one, other))
     ranks = np.stack([_ranks(cells.ravel()) for cells in (x, y)])
     lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
     if not lengths.any():
@@ -147,13 +150,10 @@ def likeness(one: ArrayLike, other: ArrayLike) -> Likeness:
     )
 
 
-def _cells(matrix: ArrayLike, name: str) -> Values:
+def _cells(matrix: ArrayLike) -> Values:
     """Off-diagonal cells, (C, C − 1)."""
     cells = np.asarray(matrix, np.float64)
-    cells = cells[~np.eye(len(cells), dtype=bool)].reshape(len(cells), -1)
-    if cells.min() < 0:
-        raise ValueError(f"{name} holds {cells.min()} off its diagonal: rates and probabilities are not negative")
-    return cells
+    return cells[~np.eye(len(cells), dtype=bool)].reshape(len(cells), -1)
 
 
 def _ranks(values: Values) -> Values:

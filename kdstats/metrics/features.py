@@ -7,6 +7,7 @@ values that are not finite (naming network and row), other shapes, and too few o
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -73,8 +74,8 @@ def principal_components(activations: ArrayLike, k: int = 50, *, seed: int = 0) 
     """
     x = _checked(activations, "activations")
     n, d = x.shape
-    if k < 1:
-        raise ValueError(f"k is {k}: one component or more")
+    if not isinstance(k, Integral) or k < 1:
+        raise ValueError(f"k is {k!r}: a whole number of components, one or more")
     if k > min(n - 1, d):
         raise ValueError(
             f"k is {k}, but {n} examples of {d} dimensions have at most {min(n - 1, d)} components: take a smaller k"
@@ -100,7 +101,7 @@ def principal_components(activations: ArrayLike, k: int = 50, *, seed: int = 0) 
 def _checked(activations: ArrayLike, name: str) -> NDArray[Any]:
     x = np.asanyarray(activations)
     if x.ndim != 2 or x.dtype.kind not in "fiu":
-        raise ValueError(f"{name}: activations are real numbers of shape (N, D), not {x.dtype} of shape {x.shape}")
+        raise ValueError(f"{name} are real numbers of shape (N, D), not {x.dtype} of shape {x.shape}")
     if len(x) < 3:
         raise ValueError(f"{name}: shape {x.shape}; three examples or more are needed")
     for start, block in _blocks(x):
@@ -188,7 +189,7 @@ class FeatureUse:
 
     @property
     def mean_frequency(self) -> float:
-        """E[F], examples a used feature is present on: Σ_t F[t] / |F|.
+        """Examples a used feature is present on, Σ_t F[t] / |F|: E[F]; of subsets, the ratio of their expectations.
 
         Raises
         ------
@@ -205,7 +206,18 @@ class FeatureUse:
         return float(self.per_datum.mean())
 
     def shared(self, other: "FeatureUse") -> float:
-        """Features that both groups use: Σ_t used_t · used'_t."""
+        """Features that both groups use: Σ_t used_t · used'_t.
+
+        Raises
+        ------
+        ValueError
+            Groups of two tensors, whose features are not the same.
+        """
+        if self.used.shape != other.used.shape:
+            raise ValueError(
+                f"one group is of a tensor of {len(self.used)} features, the other of {len(other.used)}: features are"
+                " shared within one tensor"
+            )
         return float(self.used @ other.used)
 
 
@@ -220,6 +232,8 @@ class InteractionTensor:
         The feature of each network's components; −1 where no other network has a component like it (robust).
     threshold : float
         γ, the |correlation| above which two components are one feature.
+    quantile : float, optional
+        Which quantile of the |correlation| γ is, where it is one.
     floor : float, optional
         What γ may not be below: the largest |correlation| of any two networks' components among images in permuted
         orders (robust).
@@ -236,6 +250,7 @@ class InteractionTensor:
     mode: Mode
     assignment: NDArray[np.int32]
     threshold: float
+    quantile: float | None
     floor: float | None
     signs: NDArray[np.int8] = field(repr=False)
     extremes: NDArray[np.int8] = field(repr=False)
@@ -293,16 +308,16 @@ class InteractionTensor:
 
             P(any of s has it) = 1 − C(M − a, s) / C(M, s)
 
-        which counts groups of different size alike (rarefaction).
+        (rarefaction). Features stay those of all networks of the tensor: a component that only a network outside the
+        subset shares counts too. Groups that are joined alone, `recluster`, count fewer the smaller they are, which no
+        rarefaction undoes.
 
         Raises
         ------
         ValueError
             No network, a network twice or that is not there, a size outside 1 to M.
         """
-        chosen = np.asarray(networks, np.intp)
-        if not len(chosen) or len(set(chosen.tolist())) < len(chosen) or not np.all(chosen % self.n_networks == chosen):
-            raise ValueError(f"networks are one or more different numbers from 0 to {self.n_networks - 1}")
+        chosen = self._chosen(networks, 1)
         m = len(chosen)
         s = m if size is None else size
         if not 1 <= s <= m:
@@ -351,10 +366,21 @@ class InteractionTensor:
             raise ValueError(f"groups has shape {labels.shape}: one label for each of {self.n_networks} networks")
         return {name: np.flatnonzero(labels == name) for name in dict.fromkeys(labels.tolist())}
 
+    def _chosen(self, networks: Sequence[int] | NDArray[np.intp], least: int) -> NDArray[np.intp]:
+        found = np.asarray(networks)
+        m = self.n_networks
+        whole = found.ndim == 1 and len(found) >= least and found.dtype.kind in "iu"
+        if not whole or len(np.unique(found)) < len(found) or not np.all((found >= 0) & (found < m)):
+            words = {1: "one", 2: "two"}[least]
+            raise ValueError(f"networks are {words} or more different numbers from 0 to {m - 1}")
+        return found.astype(np.intp)
+
     def recluster(
         self, networks: Sequence[int] | NDArray[np.intp] | None = None, *, threshold: float | None = None
     ) -> "InteractionTensor":
-        """The tensor of some of the networks, in this order, or at another threshold; γ stays where none is given.
+        """The tensor of some of the networks, in this order, or at another threshold.
+
+        γ is the threshold given; else what it was, or, where it was a quantile, that quantile of these networks.
 
         Raises
         ------
@@ -362,16 +388,18 @@ class InteractionTensor:
             Fewer than two networks, or a network twice; a threshold outside [0, 1].
         """
         m, k = self.assignment.shape
-        chosen = np.arange(m) if networks is None else np.asarray(networks, np.intp)
-        if len(chosen) < 2 or len(set(chosen.tolist())) < len(chosen) or not np.all(chosen % m == chosen):
-            raise ValueError(f"networks are two or more different numbers from 0 to {m - 1}")
+        chosen = self._chosen(range(m) if networks is None else networks, 2)
         columns = (chosen[:, None] * k + np.arange(k)).ravel()
         correlation = self.correlation[np.ix_(columns, columns)]
-        gamma = self.threshold if threshold is None else _checked_threshold(threshold)
+        quantile = self.quantile if threshold is None else None
+        if quantile is not None:
+            gamma = max(_quantile(correlation, k, quantile, self.mode), self.floor or 0.0)
+        else:
+            gamma = self.threshold if threshold is None else _checked_threshold(threshold)
         skewness = self.skewness[chosen]
         assignment, signs = _assigned(correlation, skewness, gamma, self.mode)
         return InteractionTensor(
-            self.mode, assignment, gamma, self.floor, signs, self.extremes[chosen], correlation, skewness
+            self.mode, assignment, gamma, quantile, self.floor, signs, self.extremes[chosen], correlation, skewness
         )
 
     def to_frame(self, groups: ArrayLike | None = None) -> "pd.DataFrame":
@@ -483,7 +511,9 @@ def interaction_tensor(
     """
     if mode not in get_args(Mode):
         raise ValueError(f"mode is {mode!r}: it is one of {', '.join(get_args(Mode))}")
-    q = QUANTILES.get(mode) if quantile is None else quantile
+    if threshold is not None and quantile is not None:
+        raise ValueError(f"threshold {threshold} and quantile {quantile} both say what γ is: give one")
+    q = quantile if quantile is not None or threshold is not None else QUANTILES.get(mode)
     if q is not None and not 0 < q < 1:
         raise ValueError(f"quantile is {q}: it lies between 0 and 1")
     scores = _scores(activations, k, seed)
@@ -492,7 +522,7 @@ def interaction_tensor(
     if mode == "robust":
         flat = _ranked(flat)
     correlation = np.clip(flat @ flat.T / np.float32(n), -1, 1)
-    if threshold is not None or q is None:
+    if q is None:
         gamma = _checked_threshold(ALIKE if threshold is None else threshold)
     else:
         gamma = _quantile(correlation, components, q, mode)
@@ -503,7 +533,7 @@ def interaction_tensor(
     skewness = np.mean(scores.astype(np.float64) ** 3, axis=2)
     assignment, signs = _assigned(correlation, skewness, gamma, mode)
     extremes = np.stack([_extremes(own, mode) for own in scores])
-    return InteractionTensor(mode, assignment, gamma, floor, signs, extremes, correlation, skewness)
+    return InteractionTensor(mode, assignment, gamma, q, floor, signs, extremes, correlation, skewness)
 
 
 def chance_floor(scores: ArrayLike, draws: int = 19, seed: int = 0) -> float:
@@ -546,13 +576,18 @@ def chance_floor(scores: ArrayLike, draws: int = 19, seed: int = 0) -> float:
 
 def _scores(activations: Sequence[ArrayLike], k: int | None, seed: int) -> Scores:
     """(M, k, N), standardised."""
-    networks = list(activations)
+    if not isinstance(activations, Sequence | np.ndarray):
+        raise ValueError(f"activations are a list of arrays, one a network, not {type(activations).__name__}")
+    networks = [np.asanyarray(x) for x in activations]
     if len(networks) < 2:
         raise ValueError(
             f"activations are those of {len(networks)} network: features are what networks share, so two or more are"
             " needed"
         )
-    lengths = [len(np.asanyarray(x)) for x in networks]
+    if flat := [i for i, x in enumerate(networks) if x.ndim != 2]:
+        shape = networks[flat[0]].shape
+        raise ValueError(f"network {flat[0]}: activations are real numbers of shape (N, D), not of shape {shape}")
+    lengths = [len(x) for x in networks]
     if len(set(lengths)) > 1:
         other = next(i for i, n in enumerate(lengths) if n != lengths[0])
         raise ValueError(
@@ -702,7 +737,7 @@ def linear_cka(x: ArrayLike, y: ArrayLike, *, batch: int | None = 256, seed: int
     >>> round(linear_cka(x, 3.0 * x[:, ::-1] + 7.0), 6)
     1.0
     """
-    a, b = _checked(x, "x"), _checked(y, "y")
+    a, b = _checked(x, "activations x"), _checked(y, "activations y")
     n = len(a)
     if len(b) != n:
         raise ValueError(f"x has {n} examples, y has {len(b)}: both need the same, in one order")

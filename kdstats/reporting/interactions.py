@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from kdstats.catalog import GROUP_METRICS, metric_label
 from kdstats.reporting.figures import DASHES, GREY, MARKERS, PAGE, Drawing, _legend, _wrapped, colours
 from kdstats.reporting.results import Results, Row, records
 from kdstats.reporting.tables import NONE, Table, decimals, interval_text, number, p_text, signature
@@ -57,9 +58,9 @@ def features(results: Results) -> Table:
         " of them uses, images that a used feature is present on, features present on an image, features that the"
         " teachers use too (joined with them), components of a network that no other one has, share of images that a"
         " component is present on. Same teacher: features of the students of one teacher, all of the arm joined; any"
-        " teachers: of students dealt anew to teachers, and p of as few features under such deals; students that start"
-        " from their teacher's initial weights resemble each other for that alone. Fewer features may only mean"
-        f" networks that resemble each other: compare with the controls.{f' {notes}.' if notes else ''}",
+        " teachers: of students dealt anew to teachers, and two-sided p of such deals (it takes two student seeds);"
+        " students that start from their teacher's initial weights resemble each other for that alone. Fewer features"
+        f" may only mean networks that resemble each other: compare with the controls.{f' {notes}.' if notes else ''}",
         results.features["interactions"], shown, _signed(results),
         numeric=tuple(name for name in shown if name != "Networks"),
     )  # fmt: skip
@@ -83,11 +84,37 @@ def confidence(results: Results) -> Table:
     return Table(
         "Confidence and disagreement",
         "Spearman's ρ over images between the features that the arm's networks have present on an image and their mean"
-        " confidence; 95 % intervals over resampled images, p two-sided. Disagreement of two networks drawn from the"
-        " arm with replacement, their mean error, and the class-aggregated calibration error that bounds the gap"
-        " between them (Jiang et al. 2022). All of these networks.",
+        " confidence; 95 % intervals over resampled images, p two-sided, of these networks at this threshold: see the"
+        " figure of other thresholds. Disagreement of two networks drawn from the arm with replacement, their mean"
+        " error, and the class-aggregated calibration error that bounds the gap between them (Jiang et al. 2022). All"
+        " of these networks.",
         results.features["interactions"], shown, _signed(results),
         numeric=("p", "Error", "Disagreement", "Gap", "Bound on the gap (CACE)"),
+    )  # fmt: skip
+
+
+def thresholds(results: Results) -> Table:
+    """Group claims again where components are one feature from other correlations on."""
+    of_groups = results.contrasts["metric"].isin(GROUP_METRICS) & (results.contrasts["hypothesis"] != "")
+    rows = results.contrasts[of_groups]
+    found = records(rows)
+    used = records(results.features["interactions"])[0]["threshold"]
+    shown: dict[str, list[str]] = {
+        "Claim": [row["hypothesis"] for row in found],
+        "Metric": [metric_label(row["metric"]) for row in found],
+        "Arm − control": [f"{row['arm']} − {row['control']}" for row in found],
+        "Threshold": [f"{used:g} (the claim)" if r["kind"] == "confirmatory" else r["estimator"][10:] for r in found],
+        "Difference": [_text(row["estimate"]) for row in found],
+        "p": [p_text(row["p_value"]) for row in found],
+        "p of the opposite": [p_text(row["p_reverse"]) for row in found],
+    }
+    return Table(
+        "Claims at other thresholds",
+        "The same claims where two components are one feature from another correlation on; p unadjusted, in the claim's"
+        " direction, of 999 exchanges of labels. A claim that goes the other way at one of them (p of the opposite, or"
+        " two-sided p, at most the level) is not supported, whatever its own p.",
+        rows, shown, _signed(results), numeric=("Threshold", "Difference", "p", "p of the opposite"), stub=3,
+        empty="The protocol claims nothing of groups.",
     )  # fmt: skip
 
 
@@ -121,7 +148,11 @@ def mistakes(results: Results) -> Table:
     )  # fmt: skip
 
 
-TABLES: dict[str, Callable[[Results], Table]] = {"features": features, "confidence": confidence}
+TABLES: dict[str, Callable[[Results], Table]] = {
+    "features": features,
+    "confidence": confidence,
+    "thresholds": thresholds,
+}
 
 # Figures ---------------------------------------------------------------------------------------------------------
 
@@ -223,16 +254,21 @@ def by_confidence(results: Results) -> Drawing:
     return Drawing(
         "Features against confidence",
         "Images in tenths by the mean confidence of an arm's networks: how many features any of them has present."
-        " Whether more features go with more or less confidence is disputed in the literature; the table has ρ with"
-        " intervals, two-sided.",
+        " Whether more features go with more or less confidence is disputed in the literature, and depends on the"
+        " threshold; the table has ρ with intervals, two-sided.",
         figure,
     )
 
 
 def sensitivity(results: Results) -> Drawing:
     """What would be found at other thresholds."""
-    figure, axes = _figure(3, 2.6)
-    labels = {"n_features": "Features", "mean_frequency": "Images a feature", "features_per_datum": "Features an image"}
+    figure, axes = _figure(4, 2.6)
+    labels = {
+        "n_features": "Features",
+        "mean_frequency": "Images a feature",
+        "features_per_datum": "Features an image",
+        "confidence_rho": "ρ with confidence",
+    }
     first = records(results.features["interactions"])[0]
     handles: dict[str, Any] = {}
     for ax, (name, label) in zip(axes, labels.items(), strict=True):
@@ -250,11 +286,9 @@ def sensitivity(results: Results) -> Drawing:
     _signs(figure, handles)
     return Drawing(
         "Sensitivity to the threshold",
-        "What is counted where components of two networks are one feature from other correlations on. The line is the"
-        " threshold that was used; grey is what unrelated networks would reach by chance."
-        if not math.isnan(first["floor"])
-        else "What is counted where components of two networks are one feature from other correlations on. The line is"
-        " the threshold that was used.",
+        "What is counted where components of two networks are one feature from other correlations on, each arm joined"
+        " alone; right, Spearman's ρ over images of features and confidence. The line is the threshold that was"
+        f" used{'' if math.isnan(first['floor']) else '; grey is what unrelated networks would reach by chance'}.",
         figure,
     )
 

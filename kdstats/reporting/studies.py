@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import seaborn as sns
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -219,7 +220,7 @@ def curves(results: StudyResults) -> Drawing:
         ax.set_title(f"{_wrapped(name, 30)}: {trend['verdict']}", fontsize="small")
         label = MATCHED.get(trend["metric"]) or metric_label(trend["metric"])
         ax.set_ylabel(_wrapped(f"{label}, {of}", 28))
-        ax.set_xticks(list(x), [_wrapped(row["value"], 10) for row in rows], rotation=30 if len(rows) > 4 else 0)
+        _ticks(ax, [row["value"] for row in rows])
         ax.set_xlim(-0.3, len(rows) - 0.7)
         ax.yaxis.set_major_locator(MaxNLocator(5))
     for ax in list(grid.flat)[len(names) :]:
@@ -231,6 +232,15 @@ def curves(results: StudyResults) -> Drawing:
         f" values of a curve together ({100 * (1 - results.study.level):g} %). Above each the trend's verdict.",
         figure,
     )
+
+
+def _ticks(ax: Axes, values: Sequence[str]) -> None:
+    """The values below a panel, aslant where they would touch."""
+    labels = [_wrapped(value, 10) for value in values]
+    if sum(map(len, values)) > 24:
+        ax.set_xticks(range(len(values)), labels, rotation=30, ha="right", rotation_mode="anchor")
+    else:
+        ax.set_xticks(range(len(values)), labels)
 
 
 def teachers(results: StudyResults) -> Drawing:
@@ -249,9 +259,10 @@ def teachers(results: StudyResults) -> Drawing:
             matched = [row[f"{name}_matched"] for row in rows]
             ax.plot(x, matched, marker=MARKERS[1], markersize=4, color=orange, linestyle="--", label="equal confidence")
         ax.set_title(title, fontsize="small")
-        ax.set_xticks(list(x), [_wrapped(row["value"], 10) for row in rows], rotation=30 if len(rows) > 4 else 0)
-        ax.set_ylim(bottom=0)
+        _ticks(ax, [row["value"] for row in rows])
+        ax.set_ylim(0, 1.08 * max(line.get_ydata().max() for line in ax.get_lines()))
         ax.yaxis.set_major_locator(MaxNLocator(4))
+    axes[0].set_ylabel("Mean over teachers")
     axes[1].legend(loc="best")
     return Drawing(
         "Distinctness",

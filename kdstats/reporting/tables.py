@@ -493,7 +493,8 @@ def exploratory(results: Results) -> Table:
 
 def asymmetry(results: Results) -> Table:
     """The descriptive and sensitivity estimators of the asymmetry, each with what it cannot tell apart."""
-    rows = results.contrasts[results.contrasts["kind"].isin(("descriptive", "sensitivity"))]
+    beside = results.contrasts["kind"].isin(("descriptive", "sensitivity"))
+    rows = results.contrasts[beside & (results.contrasts["metric"] == ASYMMETRY)]
     found = records(rows)
     points = results.points
     shown = {

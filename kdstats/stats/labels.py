@@ -80,7 +80,9 @@ def swap_labels(
     check_alternative(alternative)
     if permutations < 1:
         raise ValueError(f"permutations is {permutations}: a sampled test needs one or more")
-    a, b = np.asarray(first, np.intp), np.asarray(second, np.intp)
+    a, b = np.asarray(first), np.asarray(second)
+    if any(side.size and side.dtype.kind not in "iu" for side in (a, b)):
+        raise ValueError(f"first and second hold numbers of members, whole ones, not {a.dtype} and {b.dtype}")
     if a.ndim != 1 or a.shape != b.shape or not len(a):
         raise ValueError(f"first has shape {a.shape}, second {b.shape}: they are one or more pairs, (n,) both")
     if len(np.unique(np.concatenate([a, b]))) < 2 * len(a):

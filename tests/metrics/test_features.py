@@ -268,6 +268,21 @@ def test_some_networks_are_clustered_as_if_alone(mode):
     assert np.array_equal(closer.assignment, interaction_tensor(networks, k=4, mode=mode, threshold=0.8).assignment)
 
 
+@pytest.mark.parametrize("mode", ["released", "jiang"])
+def test_a_quantile_is_one_of_the_networks_that_are_joined(mode):
+    networks = seen_by_networks(np.random.default_rng(9), m=6)
+    tensor = interaction_tensor(networks, k=4, mode=mode)
+    some, alone = tensor.recluster([5, 1, 2]), interaction_tensor([networks[i] for i in (5, 1, 2)], k=4, mode=mode)
+    assert some.threshold == pytest.approx(alone.threshold) and np.array_equal(some.assignment, alone.assignment)
+
+
+def test_features_are_shared_within_one_tensor():
+    tensor = interaction_tensor(seen_by_networks(np.random.default_rng(4), m=4), k=4, threshold=0.4)
+    other = tensor.recluster([0, 1]).group([0])
+    with pytest.raises(ValueError, match="features are shared within one tensor"):
+        tensor.group([0]).shared(other)
+
+
 def test_the_frame_has_a_row_a_feature_and_group():
     tensor = interaction_tensor(seen_by_networks(np.random.default_rng(4), m=4), k=4, threshold=0.4)
     frame = tensor.to_frame(["ce", "ce", "kd", "kd"])
@@ -295,7 +310,12 @@ HOLE[7, 2] = np.nan
         ([X, np.ones((40, 6))], {"k": 2}, "network 1: the activations are constant"),
         ([X, HOLE], {"k": 2}, "network 1: activations: row 7, dimension 2 is nan"),
         ([X, X[:, :1] @ np.ones((1, 6))], {"k": 2}, "network 1: k is 2, but only 1 components? vary"),
-        ([X, X], {"k": 0}, "k"),
+        ([X, X], {"k": 0}, "k is 0: a whole number"),
+        ([X, X], {"k": 2.5}, "k is 2.5: a whole number"),
+        ([X, X], {"k": "3"}, "k is '3': a whole number"),
+        ({"a": X, "b": X}, {"k": 2}, "a list of arrays, one a network, not dict"),
+        ([1.0, 2.0], {"k": 2}, "network 0: activations are real numbers of shape"),
+        ([X, X], {"k": 2, "quantile": 0.9, "threshold": 0.5}, "threshold 0.5 and quantile 0.9 both say what γ is"),
         ([X, X], {"k": 2, "mode": "best"}, "mode is 'best': it is one of robust, released, jiang"),
         ([X, X], {"k": 2, "quantile": 1.0}, "quantile is 1.0"),
         ([X, X], {"k": 2, "threshold": -0.1}, "threshold is -0.1"),
@@ -313,7 +333,15 @@ def test_mistakes_are_named(networks, options, said):
 
 def test_groups_of_nothing_are_refused():
     tensor = interaction_tensor([X, X, X], k=2)
-    for networks, size in (([], None), ([0, 0], None), ([0, 3], None), ([-1], None), ([0, 1], 3), ([0, 1], 0)):
+    for networks, size in (
+        ([], None),
+        ([0, 0], None),
+        ([0, 3], None),
+        ([-1], None),
+        ([0.5, 1.2], None),
+        ([0, 1], 3),
+        ([0, 1], 0),
+    ):
         with pytest.raises(ValueError):
             tensor.group(networks, size)
     with pytest.raises(ValueError, match="one label for each of 3"):
