@@ -81,8 +81,8 @@ class Confusion(KD):
 class OwnConfusion(KD):
     """KD towards the label's row of the student's own confusion, averaged over epochs, by turns with CE alone.
 
-    matrix: on the training images that the dataset holds out; or test-leak, on the test set with its labels, as the
-    released code does. permuted: the wrong classes of each row shuffled, its control.
+    matrix: on the training images that the dataset holds out; or test-leak, on as many test images with their labels,
+    one of two leaks of the released code. permuted: the wrong classes of each row shuffled, its control.
     """
 
     alpha: Weight = 0.7

@@ -154,8 +154,8 @@ def _warnings(results: Results) -> Iterator[str]:
     leaking = [point.label for point in results.points.values() if "matrix=test-leak" in point.params.split()]
     if leaking:
         yield (
-            f"{listed(leaking)} was taught from the test images and their labels, as the code released with the method"
-            " does: its scores are no test of anything, they show what the leak is worth."
+            f"{listed(leaking)} was taught from the test images and their labels, one of the leaks of the code"
+            " released with the method: its scores are no test of anything, they show what that leak is worth."
         )
     if len(results.failures):
         yield f"{plural(len(results.failures), 'network')} failed to train; see Failures."
