@@ -642,14 +642,15 @@ def _verdict(
     more_failures = any(row["n_failed_arm"] > row["n_failed_control"] and not row.get("imputed") for row in rows)
     incomplete = any(row["n_units"] < 2 for row in rows)
     verdict = "inconclusive" if incomplete else decide(p_adjusted, p_refuted, p_equivalence, level, more_failures)
-    fragile = [row for row in rows if verdict == "supported" and _contradicted(row, level)]
-    if fragile:
-        verdict = "inconclusive"
-    shown = fragile[0] if fragile else _worst(rows)
+    fragile = [row for row in rows if _contradicted(row, level, verdict)]
+    shown = _worst(rows)
     if verdict == "refuted":
         shown = min(rows, key=lambda row: _or_one(row.get("p_reverse")))
     elif more_failures:
         shown = max(rows, key=lambda row: row["n_failed_arm"] - row["n_failed_control"])
+    if fragile:
+        shown = fragile[0] | {"against": _contradicted(fragile[0], level, verdict)[0]}
+        verdict = "inconclusive"
     p_value = None if any(np.isnan(row.get("p_value", np.nan)) for row in rows) else _worst(rows)["p_value"]
     record = {
         **{name: shown.get(name) for name in VERDICTS if name in shown},
@@ -665,22 +666,26 @@ def _verdict(
     return record | {"sentence": sentence(record, shown, family_sizes, more_failures)}
 
 
-def _contradicted(row: Mapping[str, Any], level: float) -> list[dict[str, Any]]:
-    """The sensitivity rows that speak against a claim.
+def _contradicted(row: Mapping[str, Any], level: float, verdict: str) -> list[dict[str, Any]]:
+    """The sensitivity rows that speak against a verdict.
 
     The asymmetry that is not there between examples that are alike in difficulty; a number of features that goes the
     other way where components are joined from another correlation on.
     """
     found = []
-    for other in row.get("sensitivity", ()):
+    for other in row.get("sensitivity", ()) if verdict in ("supported", "refuted") else ():
         if other["estimator"] == "matched":
             p = other.get("p_value")
-            against = p is not None and p > level
+            against = verdict == "supported" and p is not None and p > level
         else:
-            p = other.get("p_value" if row["direction"] == "two-sided" else "p_reverse")
-            against = other["estimate"] * row["estimate"] < 0 and _or_one(p) <= level
+            against = other["estimate"] * row["estimate"] < 0 and _opposite_p(other) <= level
         found += [other] if against else []
     return found
+
+
+def _opposite_p(row: Mapping[str, Any]) -> float:
+    """The p of the direction in which the estimate lies."""
+    return min(_or_one(row.get("p_value")), _or_one(row.get("p_reverse")))
 
 
 # Sentences -------------------------------------------------------------------------------------------------------
@@ -749,18 +754,16 @@ def _reason(
     if verdict["p_value"] is None and verdict["verdict"] == "inconclusive":
         return f"it could not be tested ({row['note']})"
 
-    against = _contradicted(row, verdict["level"])
-    if verdict["verdict"] == "inconclusive" and against and verdict["p_adjusted"] <= verdict["level"]:
-        other = against[0]
+    if other := row.get("against"):
         if other["estimator"] == "matched":
             return (
                 f"but between examples of equal difficulty it is {number(other['estimate'])}, {interval(other)}"
                 f" (p = {number(other['p_value'])}): what is claimed may be difficulty alone"
             )
-        p = other["p_value"] if row["direction"] == "two-sided" else other["p_reverse"]
         return (
-            f"p = {number(verdict['p_value'])}, but with {other['estimator']} it is {number(other['estimate'])}"
-            f" (p = {number(p)}): what is claimed depends on from which correlation on components are one feature"
+            f"p = {number(_opposite_p(row))}, but with {other['estimator']} it is {number(other['estimate'])}"
+            f" (p = {number(_opposite_p(other))}): which way it goes depends on from which correlation on components"
+            " are one feature"
         )
 
     def after(size: int) -> str:

@@ -111,9 +111,10 @@ def test_a_claim_that_goes_the_other_way_at_another_threshold_is_not_supported(t
         return replace(found, estimate=-found.estimate, p=swapped) if threshold == 0.7 else found
 
     contrasts, verdicts = judged(networks, turned)
-    assert verdicts["verdict"].tolist() == ["inconclusive", "refuted"]
+    assert verdicts["verdict"].tolist() == ["inconclusive", "inconclusive"]  # as little is the opposite refuted
     assert verdicts["p_adjusted"][0] == 2 / 64  # the p stays what it is
-    assert "but with threshold 0.7 it is 12 (p = 0.0156): what is claimed depends on" in verdicts["sentence"][0]
+    for sentence in verdicts["sentence"]:
+        assert "p = 0.0156, but with threshold 0.7 it is 12 (p = 0.0156): which way it goes depends on" in sentence
 
 
 def test_larger_groups_are_not_richer(tmp_path):

@@ -111,8 +111,8 @@ def thresholds(results: Results) -> Table:
     return Table(
         "Claims at other thresholds",
         "The same claims where two components are one feature from another correlation on; p unadjusted, in the claim's"
-        " direction, of 999 exchanges of labels. A claim that goes the other way at one of them (p of the opposite, or"
-        " two-sided p, at most the level) is not supported, whatever its own p.",
+        " direction, of 999 exchanges of labels. A claim that significantly goes the other way at one of them is"
+        " neither supported nor refuted, whatever its own p.",
         rows, shown, _signed(results), numeric=("Threshold", "Difference", "p", "p of the opposite"), stub=3,
         empty="The protocol claims nothing of groups.",
     )  # fmt: skip
