@@ -280,3 +280,62 @@ def test_of_every_loss(name):
         assert loss(s, t.softmax(1), Y, target_is="probabilities").item() == pytest.approx(
             loss(s, t.log_softmax(1), Y).item()
         )
+
+
+# What is left where every temperature grows without bound --------------------------------------------------------
+
+OF_LIMITS = np.random.default_rng(7)
+OURS, THEIRS = (torch.from_numpy(OF_LIMITS.normal(0, 2, (6, 5))) for _ in range(2))
+CLASSES = torch.tensor([0, 1, 2, 3, 4, 0])
+
+
+def centred(z):
+    return z - z.mean(1, keepdim=True)
+
+
+def soft(loss):
+    return (loss - ce(OURS, None, CLASSES)).item()
+
+
+def test_hot_kd_is_the_squared_distance_of_centred_logits():
+    """Hinton et al. 2015, section 2.1: the logits' distance over 2 C."""
+    expected = ((centred(OURS) - centred(THEIRS)) ** 2).sum(1).mean().item() / 10
+    assert kd(OURS, THEIRS, CLASSES, alpha=1.0, temperature=1e4).item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_hot_standardised_kd_forgets_scale_and_place():
+    def standardised(z):
+        return centred(z) / torch.from_numpy(z.numpy().std(1, ddof=1, keepdims=True))
+
+    expected = ((standardised(OURS) - standardised(THEIRS)) ** 2).sum(1).mean().item() / 10
+    assert soft(logit_std(OURS, 3 * THEIRS + 5, CLASSES, weight=1.0, temperature=1e3)) == pytest.approx(
+        expected, rel=1e-3
+    )
+
+
+def test_hot_dkd_compares_wrong_logits_among_themselves():
+    wrong = ~torch.eye(5, dtype=torch.bool)[CLASSES]
+    z, t = (centred(x[wrong].reshape(6, 4)) for x in (OURS, THEIRS))
+    expected = ((z - t) ** 2).sum(1).mean().item() / 8
+    assert soft(dkd(OURS, THEIRS, CLASSES, tckd=0.0, nckd=1.0, temperature=1e4)) == pytest.approx(expected, rel=1e-3)
+
+
+def test_hot_dist_correlates_logits():
+    z, t = (centred(x).numpy() for x in (OURS, THEIRS))
+    rows = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(z, t, strict=True)])
+    columns = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(z.T, t.T, strict=True)])
+    found = soft(dist(OURS, THEIRS, CLASSES, beta=2.0, gamma=3.0, temperature=1e4))
+    assert found == pytest.approx(2 * (1 - rows) + 3 * (1 - columns), rel=1e-3)
+
+
+def test_a_hot_teacher_of_ttm_and_ats_says_that_all_classes_are_alike():
+    uniform = (-torch.log_softmax(OURS, 1).mean(1)).mean().item()  # the cross-entropy to it
+    assert soft(ttm(OURS, THEIRS, CLASSES, beta=1.0, temperature=1e6)) == pytest.approx(uniform - math.log(5), rel=1e-4)
+    assert soft(wttm(OURS, THEIRS, CLASSES, beta=1.0, temperature=1e6)) == pytest.approx(
+        5 * (uniform - math.log(5)), rel=1e-4
+    )
+    half = (
+        ats(OURS, THEIRS, CLASSES, weight=0.5, tau_true=1e6, tau_wrong=1e6).item()
+        - 0.5 * ce(OURS, None, CLASSES).item()
+    )
+    assert half == pytest.approx(0.5 * uniform, rel=1e-4)
