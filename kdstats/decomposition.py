@@ -150,5 +150,8 @@ def _sentence(
         return f"{difference}. No rung below {last} shows a part of it that stays."
     earliest = reached[len(alike) - [*reversed(alike), False].index(False)]  # from here on all show it
     point, rest = points[earliest["rung"]], number(whole["estimate"] - earliest["estimate"])
-    there = f"{number(earliest['estimate'])}, {interval(earliest)}, is there with {point.arm}"
-    return f"{difference}. Of it {there} ({ARMS[point.kind].summary}) already; the rungs above add {rest} in sum."
+    there = f"{number(earliest['estimate'])}, {interval(earliest)}"
+    return (
+        f"{difference}. With {point.arm} ({ARMS[point.kind].summary}) it is {there}, already; the rungs above add"
+        f" {rest} in sum."
+    )
