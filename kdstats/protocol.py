@@ -464,7 +464,7 @@ class Hypothesis(Block):
             if isinstance(scope["examples"], str):
                 scope["examples"] = re.sub("[-_]", " ", scope["examples"])
             value["scope"] = scope
-            usual = "label-exchange" if metric in cls.OF_GROUPS else "sign-flip"
+            usual = "label-exchange" if isinstance(metric, str) and metric in cls.OF_GROUPS else "sign-flip"
             value.setdefault("test", "two-way-t" if scope["examples"] == "new" else usual)
         if value.get("name") is None:
             against = "-".join(map(str, controls)) if isinstance(controls, list | tuple) else "nothing"

@@ -159,6 +159,7 @@ MISTAKES = [
     ("[gaussian, uniform]", "uniform, scale: 2, space: probabilities", "p.yaml:13: arms.rcd: scale belongs to space"),
     ("    metric: agreement\n", "", "p.yaml:15: hypotheses[0]: `metric` is required"),
     ("metric: agreement", "metric: agreemnt", "p.yaml:16: hypotheses[0].metric: 'agreemnt'", "did you mean agreement?"),
+    ("metric: agreement", "metric: []", "p.yaml:16: hypotheses[0].metric: an empty list is not allowed"),
     ("metric: agreement", "metric: capa\n    scope: {examples: new}", "p.yaml:17: hypotheses[0].scope.examples: capa"),
     ("arm: kd\n", "arm: kdd\n", "p.yaml:17: hypotheses[0].arm: 'kdd' is no arm here", "did you mean kd?"),
     ("[siddo, kd-other, rcd]", "[siddo, sido]", "p.yaml:18: hypotheses[0].controls[1]: 'sido'", "did you mean siddo?"),
