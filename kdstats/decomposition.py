@@ -47,8 +47,8 @@ def decompose(
     trained (without teachers whose partner lacks one, where teachers are swapped), so that steps add up to the whole.
     Tests are two-sided t tests over teachers (over pairs of teachers where a rung is taught by the other one; for
     metrics of few examples over examples too), corrected by Holm among the steps, and among what is reached, and in no
-    family of a protocol: they describe. ``share`` is step / whole with
-    Fieller's interval, where the whole's excludes 0, over the units that all steps have.
+    family of a protocol: they describe. ``share`` is step / whole with Fieller's interval, where the whole's excludes
+    0, over the units that all steps have.
     """
     table = tabulate(evidence.scores)
     rows = [

@@ -39,6 +39,7 @@ MATCHED = {
     "inherent_variance_matched": "Variance among wrong classes at equal confidence, IV",
 }
 TEACHER = "teacher"
+OF_TEST = ("dataset", "dataset.name", "dataset.path", "dataset.split", "dataset.test")  # keys that change the images
 OWN = ("over", "values", "trends", "correction")
 
 
@@ -268,7 +269,7 @@ def _teacher_mistakes(i: int, trend: Trend, study: Study) -> Iterator[Mistake]:
         if few < 3:
             needs = "needs three teachers of each capacity, to tell what one adds to its similarities"
             yield ("trends", i, "metric"), f"{AFFINITY} {needs}; here are {few}"
-        if study.over in ("dataset", "dataset.name", "dataset.path", "dataset.split", "dataset.test"):
+        if study.over in OF_TEST:
             yield ("trends", i, "metric"), f"{AFFINITY} compares teachers on the same images; {study.over} changes them"
 
 

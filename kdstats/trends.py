@@ -16,7 +16,7 @@ from kdstats import metrics, stats
 from kdstats.catalog import CORRECTION_NAMES, metric_label
 from kdstats.protocol import Protocol, parameters_text
 from kdstats.scoring import Networks
-from kdstats.study import AFFINITY, MATCHED, TEACHER, Study, Trend, in_blocks, points_at, trend_units
+from kdstats.study import AFFINITY, MATCHED, OF_TEST, TEACHER, Study, Trend, in_blocks, points_at, trend_units
 from kdstats.verdicts import number
 
 TRENDS = (
@@ -335,7 +335,6 @@ CAPACITIES = (
     "affinity_within", "affinity_across", "mantel_p", "note", "version",
 )  # fmt: skip
 TOP = 3
-OF_TEST = ("dataset", "dataset.name", "dataset.path", "dataset.split", "dataset.test")  # keys that change the images
 
 
 def describe(study: Study, networks: Sequence[Networks]) -> pd.DataFrame:
@@ -352,7 +351,7 @@ def describe(study: Study, networks: Sequence[Networks]) -> pd.DataFrame:
     lowest = _lowest(there, networks)
     pairs = list(itertools.combinations(there, 2))
     one_test = all(np.array_equal(of.labels, networks[0].labels) for of in networks) and study.over not in OF_TEST
-    alike, note = _alike(pairs, networks, one_test)
+    alike, note = _alike(there, networks, one_test)
     rows = []
     for i, value in enumerate(study.values):
         mine = [_of_teacher(logits, networks[place].labels, lowest) for place, _, logits in there if place == i]
@@ -375,22 +374,28 @@ def describe(study: Study, networks: Sequence[Networks]) -> pd.DataFrame:
 
 
 def _alike(
-    pairs: Sequence[tuple[Teacher, Teacher]], networks: Sequence[Networks], one_test: bool
+    there: Sequence[Teacher], networks: Sequence[Networks], one_test: bool
 ) -> tuple[dict[str, NDArray[Any]], str]:
-    """How alike every two teachers are that see the same images, NaN for others; why, where no two are compared."""
+    """How alike every two teachers are that see the same images, NaN for others; why, where no two are compared.
+
+    Mantel's p is of all of them at once, where all see the same images.
+    """
+    pairs = list(itertools.combinations(range(len(there)), 2))
     alike = {name: np.full(len(pairs), math.nan) for name in ("rank", "top", "affinity", "mantel")}
-    for n, ((i, _, a), (j, _, b)) in enumerate(pairs):
-        if i != j and not one_test:
-            continue
-        labels, top = networks[i].labels, min(TOP, a.shape[1] - 2)
-        try:
-            one, other = metrics.class_affinity(a, labels), metrics.class_affinity(b, labels)
+    try:
+        affinities = [metrics.class_affinity(logits, networks[place].labels) for place, _, logits in there]
+        for n, (i, j) in enumerate(pairs):
+            (place, _, a), (other, _, b) = there[i], there[j]
+            if place != other and not one_test:
+                continue
+            labels, top = networks[place].labels, min(TOP, a.shape[1] - 2)
             alike["rank"][n] = metrics.rank_consistency(a, b, labels)
             alike["top"][n] = metrics.top_overlap(a, b, labels, top)
-            alike["affinity"][n] = metrics.affinity_similarity(one, other)
-            alike["mantel"][n] = float(stats.mantel(one, other).p_value)
-        except ValueError as reason:  # two classes, a class without images
-            return {name: np.full(len(pairs), math.nan) for name in alike}, str(reason)
+            alike["affinity"][n] = metrics.affinity_similarity(affinities[i], affinities[j])
+        if one_test and pairs:
+            alike["mantel"][:] = np.asarray(stats.mantel(np.stack(affinities)).p_value)
+    except ValueError as reason:  # two classes, a class without images
+        return {name: np.full(len(pairs), math.nan) for name in alike}, str(reason)
     return alike, ""
 
 

@@ -678,12 +678,12 @@ def _contradicted(row: Mapping[str, Any], level: float, verdict: str) -> list[di
             p = other.get("p_value")
             against = verdict == "supported" and p is not None and p > level
         else:
-            against = other["estimate"] * row["estimate"] < 0 and _opposite_p(other) <= level
+            against = other["estimate"] * row["estimate"] < 0 and _p_of_its_side(other) <= level
         found += [other] if against else []
     return found
 
 
-def _opposite_p(row: Mapping[str, Any]) -> float:
+def _p_of_its_side(row: Mapping[str, Any]) -> float:
     """The p of the direction in which the estimate lies."""
     return min(_or_one(row.get("p_value")), _or_one(row.get("p_reverse")))
 
@@ -761,8 +761,8 @@ def _reason(
                 f" (p = {number(other['p_value'])}): what is claimed may be difficulty alone"
             )
         return (
-            f"p = {number(_opposite_p(row))}, but with {other['estimator']} it is {number(other['estimate'])}"
-            f" (p = {number(_opposite_p(other))}): which way it goes depends on from which correlation on components"
+            f"p = {number(_p_of_its_side(row))}, but with {other['estimator']} it is {number(other['estimate'])}"
+            f" (p = {number(_p_of_its_side(other))}): which way it goes depends on from which correlation on components"
             " are one feature"
         )
 
