@@ -78,7 +78,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def clustering(sizes: np.ndarray, threshold: float) -> dict[str, Any]:
     order = np.arange(len(sizes))
-    ours, (clusters, _) = timed(lambda: features._greedy(sizes, order, threshold, np.int32), repeats=5)
+    ours, (clusters, _) = timed(lambda: features._greedy(sizes, order, threshold, whole=True), repeats=5)
     loops, plain = timed(lambda: by_loops(sizes, threshold))
     identical = bool(np.array_equal(clusters, plain))
     return {"clustering_s": ours, "loops_s": loops, "clustering_ratio": loops / ours, "identical": identical}

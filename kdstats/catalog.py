@@ -431,3 +431,4 @@ CORRECTIONS: dict[str, str] = {
 }
 FAMILY_WISE = ("holm", "max-t")
 CORRECTION_NAMES = {"holm": "Holm", "max-t": "max-T", "bh": "Benjamini–Hochberg", "by": "Benjamini–Yekutieli"}
+SMALLEST_SHOWN = 1e-99  # of p-values: below, "< 1e-99"; a float of 0 is an underflow

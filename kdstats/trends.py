@@ -17,7 +17,7 @@ from kdstats.catalog import CORRECTION_NAMES, metric_label
 from kdstats.protocol import Protocol, parameters_text
 from kdstats.scoring import Networks
 from kdstats.study import AFFINITY, MATCHED, OF_TEST, TEACHER, Study, Trend, in_blocks, points_at, trend_units
-from kdstats.verdicts import number
+from kdstats.verdicts import number, p_words
 
 TRENDS = (
     "study", "study_hash", "trend", "declared", "metric", "arm", "control", "direction", "margin", "over", "first",
@@ -307,13 +307,14 @@ def sentence(row: Mapping[str, Any], family: int) -> str:
         ends += (
             f"; {against} of {row['n_values'] - 1} steps between means {'goes' if against == 1 else 'go'} the other way"
         )
-    adjusted = f"{number(row['p_adjusted'])} after {CORRECTION_NAMES[row['correction']]} over {family} trends"
+    after = f"after {CORRECTION_NAMES[row['correction']]} over {family} trends"
+    adjusted = f"{p_words(row['p_adjusted']).removeprefix('= ')} {after}"
     units = f"{row['n_units']} {'units' if row['blocks'] else 'teachers'}{' at every value' if row['blocks'] else ''}"
     n = row.get("n_lost", 0)
     lost = f"; {n} network{' has' if n == 1 else 's have'} no score, and what is left cannot decide" if n else ""
     return (
         f"That {claim} {said[row['verdict']]}: {change} is {number(row['estimate'])}, {ends}{lost};"
-        f" p = {number(row['p_value'])}, {adjusted}. Speaks of teachers of this recipe ({units}), on this test set."
+        f" p {p_words(row['p_value'])}, {adjusted}. Speaks of teachers of this recipe ({units}), on this test set."
     )
 
 

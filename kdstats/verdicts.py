@@ -18,6 +18,7 @@ from kdstats.catalog import (
     DIRECTIONS,
     GROUP_METRICS,
     METRICS,
+    SMALLEST_SHOWN,
     metric_label,
 )
 from kdstats.plan import LATE_FAMILY, in_pairs, smallest_p, swaps_teachers
@@ -696,6 +697,17 @@ def number(value: float) -> str:
     return f"{value:.3g}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
 
 
+def p_words(p: float) -> str:
+    """What follows "p".
+
+    Examples
+    --------
+    >>> p_words(0.0625), p_words(0.0)
+    ('= 0.0625', '< 1e-99')
+    """
+    return f"= {number(p)}" if p >= SMALLEST_SHOWN else f"< {SMALLEST_SHOWN:g}"
+
+
 def named(arm: str, params: str) -> str:
     return f"{arm} ({params.replace(' ', ', ')})" if params else arm
 
@@ -758,11 +770,11 @@ def _reason(
         if other["estimator"] == "matched":
             return (
                 f"but between examples of equal difficulty it is {number(other['estimate'])}, {interval(other)}"
-                f" (p = {number(other['p_value'])}): what is claimed may be difficulty alone"
+                f" (p {p_words(other['p_value'])}): what is claimed may be difficulty alone"
             )
         return (
-            f"p = {number(_p_of_its_side(row))}, but with {other['estimator']} it is {number(other['estimate'])}"
-            f" (p = {number(_p_of_its_side(other))}): which way it goes depends on from which correlation on components"
+            f"p {p_words(_p_of_its_side(row))}, but with {other['estimator']} it is {number(other['estimate'])}"
+            f" (p {p_words(_p_of_its_side(other))}): which way it goes depends on from which correlation on components"
             " are one feature"
         )
 
@@ -775,10 +787,11 @@ def _reason(
         claimed += f" (margin {row['margin']:g})"
     p = ""
     if verdict["p_value"] is not None:
-        p = f"p = {number(verdict['p_value'])}, {number(verdict['p_adjusted'])} {after(family_sizes[0])}"
+        adjusted = p_words(verdict["p_adjusted"]).removeprefix("= ")
+        p = f"p {p_words(verdict['p_value'])}, {adjusted} {after(family_sizes[0])}"
     within = ""
     if verdict["p_equivalence"] is not None:
-        within = f"within ±{row['margin']:g} (p = {number(verdict['p_equivalence'])} {after(family_sizes[1])})"
+        within = f"within ±{row['margin']:g} (p {p_words(verdict['p_equivalence'])} {after(family_sizes[1])})"
     if verdict["verdict"] == "supported":
         return f"{claimed}, {p}"
     if verdict["verdict"] == "negligible":
@@ -786,10 +799,10 @@ def _reason(
     if verdict["verdict"] == "equivalent":
         return f"{within} of {control}"
     if verdict["verdict"] == "refuted" and row["direction"] in AT_A_MARGIN:
-        p = f"p = {number(verdict['p_refuted'])} {after(family_sizes[0])}"
+        p = f"p {p_words(verdict['p_refuted'])} {after(family_sizes[0])}"
         return f"beyond the margin of {row['margin']:g} on the side that was claimed not to be, {p}"
     if verdict["verdict"] == "refuted":
-        return f"the opposite of what was claimed, p = {number(verdict['p_refuted'])} {after(family_sizes[0])}"
+        return f"the opposite of what was claimed, p {p_words(verdict['p_refuted'])} {after(family_sizes[0])}"
     hopeless = row["smallest_p"] > verdict["level"]
     return (
         f"not shown to be {claimed}, {p}"

@@ -645,11 +645,11 @@ def _assigned(
     m, k = skewness.shape
     sizes = np.abs(correlation)
     if mode != "robust":
-        clusters, _ = _greedy(sizes, np.arange(m * k), threshold, np.int32 if mode == "released" else np.float32)
+        clusters, _ = _greedy(sizes, np.arange(m * k), threshold, whole=mode == "released")
         return clusters.reshape(m, k), np.ones((m, k), np.int8)
     network = np.arange(m * k) // k
     common = np.where((sizes > threshold) & (network[:, None] != network), sizes, 0.0).sum(1, dtype=np.float64)
-    clusters, openers = _greedy(sizes, np.argsort(-common, kind="stable"), threshold, np.float32)
+    clusters, openers = _greedy(sizes, np.argsort(-common, kind="stable"), threshold)
     signs = np.sign(correlation[openers[clusters], np.arange(m * k)])
     tails = np.bincount(clusters, signs * skewness.ravel())
     signs *= np.where(tails < 0, -1, 1)[clusters]
@@ -660,22 +660,24 @@ def _assigned(
 
 
 def _greedy(
-    sizes: NDArray[np.float32], order: NDArray[np.intp], threshold: float, kept_as: type[np.number[Any]]
+    sizes: NDArray[np.float32], order: NDArray[np.intp], threshold: float, whole: bool = False
 ) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
     """Clusters by the component that opens them, and the openers.
 
     In the given order a component without a cluster opens one; it takes all that are more like it than the threshold
-    and than their best so far, which is remembered as ``kept_as``.
+    and than their best so far, which is remembered, ``whole`` as an integer.
     """
     clusters = np.full(len(sizes), -1, np.int32)
     least = np.full(len(sizes), threshold, np.float32)  # what a component must be like a new opener, to leave its own
+    lowest = np.float32(threshold)
     openers: list[int] = []
-    for i in order:
+    for i in order.tolist():
         if clusters[i] < 0:
-            joins = np.flatnonzero(sizes[i] > least)
+            like = sizes[i]
+            joins = (like > least).nonzero()[0]
             clusters[joins] = len(openers)
             clusters[i] = len(openers)
-            least[joins] = np.maximum(sizes[i, joins].astype(kept_as), np.float32(threshold))
+            least[joins] = np.maximum(np.trunc(like[joins]), lowest) if whole else like[joins]
             openers.append(i)
     return clusters, np.array(openers, np.intp)
 

@@ -410,7 +410,7 @@ def _flips(audit: "Audit") -> Iterator[str]:
         yield f"Harmful flips are {interval_text(relative)} times those of independent errors of the same accuracy."
     if len(rows) == 1:
         exact, mid = p_text(rows[0]["mcnemar_exact"]), p_text(rows[0]["mcnemar_mid_p"])
-        yield f"McNemar's test of equal accuracy: exact p = {exact}, mid-p = {mid}."
+        yield f"McNemar's test of equal accuracy: exact p {exact}, mid-p {mid}."
     verdicts = [row["sentence"] for row in records(audit.verdicts) if row["question"] == "Accuracy against the teacher"]
     yield from verdicts
 

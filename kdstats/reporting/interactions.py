@@ -232,7 +232,8 @@ def shared(results: Results) -> Drawing:
     return Drawing(
         "Shared features",
         "Features that the group of the row and that of the column both use, and what share that is of the row's"
-        " features. Every two groups are joined with each other, the students of a seed at a time; means over seeds.",
+        " features. Every two groups are joined with each other, the diagonal alone, the students of a seed at a time;"
+        " the more networks are joined the more features there are. Means over seeds.",
         figure,
     )
 

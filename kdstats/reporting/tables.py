@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 import kdstats
-from kdstats.catalog import ASYMMETRY, AT_A_MARGIN, CORRECTION_NAMES, CORRECTIONS, METRICS
+from kdstats.catalog import ASYMMETRY, AT_A_MARGIN, CORRECTION_NAMES, CORRECTIONS, METRICS, SMALLEST_SHOWN
 from kdstats.metrics import caution
 from kdstats.plan import swaps_teachers
 from kdstats.reporting.results import (
@@ -94,15 +94,17 @@ def number(value: float, places: int) -> str:
 
 
 def p_text(p: float) -> str:
-    """A p-value: three decimals, two significant digits below .01, powers of ten below .0001.
+    """A p-value: three decimals, two significant digits below .01, powers of ten below .0001, none below 1e-99.
 
     Examples
     --------
-    >>> p_text(0.25), p_text(0.0009765625), p_text(2**-20), p_text(float("nan"))
-    ('0.250', '0.00098', '9.5e-7', '–')
+    >>> p_text(0.25), p_text(0.0009765625), p_text(2**-20), p_text(0.0), p_text(float("nan"))
+    ('0.250', '0.00098', '9.5e-7', '<1e-99', '–')
     """
     if pd.isna(p):
         return NONE
+    if p < SMALLEST_SHOWN:
+        return f"<{SMALLEST_SHOWN:g}"
     if p >= 0.01:
         return f"{p:.3f}"
     if p >= 0.0001:
