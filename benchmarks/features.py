@@ -2,6 +2,7 @@
 
     python benchmarks/features.py [--networks 60] [--examples 10000] [--dimensions 512] [--components 50] [--json FILE]
     python benchmarks/features.py --planted      # how much of a planted truth each mode finds, over noise
+    python benchmarks/features.py --sizes        # how often arms with equally many features are found to differ
 
 Activations are those of networks that each see a part of one world of features, in a rotation of their own, and noise.
 The loop is the released algorithm as one would write it down, entry by entry; both get the same similarities, and their
@@ -21,6 +22,8 @@ import numpy as np
 
 from kdstats import stats
 from kdstats.metrics import features
+
+COUNTS = ("n_features", "mean_frequency", "features_per_datum")
 
 
 def networks(count: int, examples: int, dimensions: int, world: int = 128, seed: int = 0) -> list[np.ndarray]:
@@ -130,6 +133,40 @@ def recovery(worlds: int = 10) -> list[dict[str, Any]]:
     return rows
 
 
+def found_to_differ(apart: int, seed: int, pairs: int = 8, examples: int = 300) -> dict[str, float]:
+    """Two-sided p of two arms that use equally many features, the control other ones by ``apart`` of 12.
+
+    Each network sees 8 of its arm's 12 features, of strengths that are drawn for the world, in a rotation of its own.
+    """
+    rng = np.random.default_rng(seed)
+    truth = (rng.exponential(size=(examples, 24)) - 1) * rng.uniform(1, 4, 24)
+    activations = []
+    for arm in range(2):
+        for _ in range(pairs):
+            seen = arm * apart + rng.permutation(12)[:8]
+            rotation = np.linalg.qr(rng.standard_normal((8, 8)))[0]
+            x = (truth[:, seen] + 0.5 * rng.standard_normal((examples, 8))) @ rotation
+            activations.append(features.principal_components(x, 8))
+    tensor = features.interaction_tensor(activations, k=None, seed=seed)
+
+    def differences(first: np.ndarray, second: np.ndarray) -> list[float]:
+        a, b = tensor.group(first), tensor.group(second)
+        return [getattr(a, name) - getattr(b, name) for name in COUNTS]
+
+    found = stats.swap_labels(differences, np.arange(pairs), np.arange(pairs, 2 * pairs))
+    return dict(zip(COUNTS, map(float, found.p_value), strict=True))
+
+
+def sizes(worlds: int = 300) -> list[dict[str, Any]]:
+    """How often p is at most .05, by how far the arms' features lie apart."""
+    rows = []
+    for apart in (0, 6, 12):
+        p = [found_to_differ(apart, seed) for seed in range(worlds)]
+        shares = {name: float(np.mean([each[name] <= 0.05 for each in p])) for name in COUNTS}
+        rows.append({"others": apart / 12, **shares})
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", type=int, default=60)
@@ -137,12 +174,16 @@ def main() -> None:
     parser.add_argument("--dimensions", type=int, default=512)
     parser.add_argument("--components", type=int, default=50)
     parser.add_argument("--planted", action="store_true")
+    parser.add_argument("--sizes", action="store_true")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     found: Any
     if arguments.planted:
         found = recovery()
         print("\n".join(f"noise {r['noise']:<5}{r['mode']:10}{r['precision']:.2f} {r['recall']:.2f}" for r in found))
+    elif arguments.sizes:
+        found = sizes()
+        print("\n".join("  ".join(f"{key} {value:.3f}" for key, value in row.items()) for row in found))
     else:
         found = measure(arguments)
         print("\n".join(f"{key:20} {value:.4g}" for key, value in found.items()))

@@ -385,6 +385,7 @@ USUAL = tuple(name for name, metric in METRICS.items() if metric.usual)
 ASYMMETRY = "asymmetry"
 
 # Numbers of a whole group of networks, all students of an arm: no network has one of its own to pair.
+ALONE = "each joined alone"  # arm and control, not with each other
 GROUP_METRICS: dict[str, str] = {
     "n_features": "Features used",
     "mean_frequency": "Images that a used feature is present on",

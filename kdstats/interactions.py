@@ -172,7 +172,8 @@ class Exchanged:
     ----------
     estimate : arm minus control
     levels : of the arm, of the control
-    networks : of each, all joined with each other
+    networks : of each
+    features : that there are where all are joined with each other; None where each side was joined alone
     p : by direction: greater, less, two-sided
     units : that were exchanged
     lost_arm, lost_control : networks that trained and could not be joined
@@ -182,6 +183,7 @@ class Exchanged:
     estimate: float
     levels: tuple[float, float]
     networks: int
+    features: int | None
     p: Mapping[str, float]
     test: str
     units: int
@@ -197,18 +199,19 @@ def exchange(
     control: Sequence[Key],
     units: Sequence[int],
     threshold: float | None = None,
+    alone: bool = False,
 ) -> Exchanged:
     """Whether an arm's networks together have more or less than the control's that are paired with them.
 
-    Arm and control are joined among themselves (for ``shared_features`` with the teachers), which no exchange of their
-    labels changes.
+    Arm and control are joined with each other (for ``shared_features`` with the teachers too), which no exchange of
+    their labels changes; or each side alone, anew for every exchange.
 
     Parameters
     ----------
     name : of ``kdstats.catalog.GROUP_METRICS``
     arm, control : networks, paired
     units : of each pair, the unit that is exchanged as one
-    threshold : another γ than the protocol's, with fewer exchanges: how much depends on it
+    threshold, alone : another γ than the protocol's, sides joined alone; with fewer exchanges: how much depends on it
 
     Raises
     ------
@@ -225,27 +228,40 @@ def exchange(
         raise metrics.UndefinedMetric("; ".join(filter(None, ("fewer than two units", note))))
     sides = [[side[i] for i in kept] for side in (arm, control)]
     teachers = joined.of(TEACHERS) if name == "shared_features" else []
-    everyone = [*sides[0], *sides[1], *teachers]
-    both = together(joined, everyone, threshold)
-    count = both.counter(name, both.numbers(teachers))
+    everyone = [*sides[0], *sides[1]]
+    both = None if alone else together(joined, [*everyone, *teachers], threshold)
+    if both and both.tensor.quantile is not None and both.tensor.threshold > 1 - 1e-6:
+        raise metrics.UndefinedMetric(
+            f"{both.tensor.mode} takes γ as a quantile of all correlations, which those of components with themselves"
+            " fill here, so that nothing can be joined: it takes more networks or components"
+        )
+    if both:
+        first, second = map(both.numbers, sides)
+        count = both.counter(name, both.numbers(teachers))
+    else:
+        first, second = np.split(np.arange(len(everyone)), 2)
+
+        def count(members: Members) -> float:
+            keys = [everyone[i] for i in members]
+            side = together(joined, [*keys, *teachers], threshold)
+            return side.counter(name, side.numbers(teachers))(side.numbers(keys))
 
     def apart(first: Members, second: Members) -> list[float]:
         d = count(first) - count(second)
         return [EXTREME] * 3 if math.isnan(d) else [d, -d, abs(d)]
 
-    first, second = map(both.numbers, sides)
     if apart(first, second)[0] == EXTREME:
         raise metrics.UndefinedMetric("an arm or its control uses no feature: there is no mean frequency")
     found = stats.swap_labels(
         apart, first, second, clusters=[units[i] for i in kept], alternative="greater",
-        permutations=EXCHANGES if threshold is None else FEWER_EXCHANGES,
+        permutations=EXCHANGES if threshold is None and not alone else FEWER_EXCHANGES,
     )  # fmt: skip
     p = dict(zip(("greater", "less", "two-sided"), map(float, found.p_value), strict=True))
-    if threshold is None and joined.tensor.mode != "robust":
+    if threshold is None and not alone and joined.tensor.mode != "robust":
         note = "; ".join(filter(None, (note, _over_orders(joined, name, sides, teachers))))
     return Exchanged(
-        float(found.estimate[0]), (count(first), count(second)), len(kept), p, found.test, found.n,
-        len(lost[0]), len(lost[1]), note,
+        float(found.estimate[0]), (count(first), count(second)), len(kept), both.tensor.n_features if both else None, p,
+        found.test, found.n, len(lost[0]), len(lost[1]), note,
     )  # fmt: skip
 
 

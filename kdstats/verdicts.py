@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import kdstats
 from kdstats import metrics, stats
 from kdstats.catalog import (
+    ALONE,
     ASYMMETRY,
     AT_A_MARGIN,
     CORRECTION_NAMES,
@@ -47,7 +48,8 @@ class Evidence:
         ("networks",) if students of this protocol existed before it was frozen (in a shared store, say)
     identity : columns that every row begins with: protocol, protocol_hash, dataset, split
     recorded : whether it is known when things were declared; of scores that others made it is not
-    exchange : (group metric, keys, keys, unit of each pair, γ) -> difference of the groups and its p-values
+    exchange : (group metric, keys, keys, unit of each pair, γ, whether each is joined alone) -> difference of the
+        groups and its p-values
     thresholds : other γ at which a claim on a group metric must not be contradicted
     """
 
@@ -60,7 +62,7 @@ class Evidence:
     late: frozenset[Any] = frozenset()
     identity: Mapping[str, str] = field(default_factory=dict)
     recorded: bool = True
-    exchange: Callable[[str, Sequence[Key], Sequence[Key], Sequence[int], float | None], Any] | None = None
+    exchange: Callable[[str, Sequence[Key], Sequence[Key], Sequence[int], float | None, bool], Any] | None = None
     thresholds: Sequence[float] = ()
 
 
@@ -80,6 +82,7 @@ class Comparison:
     teacher: int | None = None
     paired_teachers: bool = False
     threshold: float | None = None
+    alone: bool = False
 
 
 # Contrasts -------------------------------------------------------------------------------------------------------
@@ -231,7 +234,7 @@ def _of_groups(
     assert evidence.exchange is not None  # of a protocol that keeps activations
     arm, control = ([(*point_key(point), *pair) for pair in pairs] for point in (c.arm, c.control))
     try:
-        found = evidence.exchange(c.metric, arm, control, units, c.threshold)
+        found = evidence.exchange(c.metric, arm, control, units, c.threshold, c.alone)
     except metrics.UndefinedMetric as reason:
         return {"estimate": math.nan, "test": c.test, "smallest_p": 1.0,
                 "note": "; ".join(filter(None, (str(reason), left_out)))}  # fmt: skip
@@ -241,6 +244,7 @@ def _of_groups(
         "estimate": found.estimate,
         "levels": found.levels,
         "n_networks": found.networks,
+        "n_joined": found.features,
         "test": found.test,
         "p_value": found.p[c.direction],
         "p_reverse": found.p[opposite] if opposite else None,
@@ -572,6 +576,7 @@ def _claims(
             again = [replace(comparison, estimator="matched")]
         elif point.metric in GROUP_METRICS:
             again = [replace(comparison, estimator=f"threshold {t:g}", threshold=t) for t in evidence.thresholds]
+            again.insert(0, replace(comparison, estimator=ALONE, alone=True))
         for row, control in zip(rows, point.controls, strict=True):
             row["sensitivity"] = [
                 common | contrast(evidence, table, replace(other, control=control), ci_level) | {"kind": "sensitivity"}
@@ -671,7 +676,8 @@ def _contradicted(row: Mapping[str, Any], level: float, verdict: str) -> list[di
     """The sensitivity rows that speak against a verdict.
 
     The asymmetry that is not there between examples that are alike in difficulty; a number of features that goes the
-    other way where components are joined from another correlation on.
+    other way (significantly) where components are joined from another correlation on, or (at all) where each group is
+    joined by itself.
     """
     found = []
     for other in row.get("sensitivity", ()) if verdict in ("supported", "refuted") else ():
@@ -679,13 +685,16 @@ def _contradicted(row: Mapping[str, Any], level: float, verdict: str) -> list[di
             p = other.get("p_value")
             against = verdict == "supported" and p is not None and p > level
         else:
-            against = other["estimate"] * row["estimate"] < 0 and _p_of_its_side(other) <= level
+            against = other["estimate"] * row["estimate"] < 0
+            against &= other["estimator"] == ALONE or _p_of_its_side(other) <= level
         found += [other] if against else []
     return found
 
 
 def _p_of_its_side(row: Mapping[str, Any]) -> float:
-    """The p of the direction in which the estimate lies."""
+    """The one-sided p of the direction in which the estimate lies."""
+    if row["direction"] == "two-sided":
+        return _or_one(row.get("p_value")) / 2
     return min(_or_one(row.get("p_value")), _or_one(row.get("p_reverse")))
 
 
@@ -772,10 +781,12 @@ def _reason(
                 f"but between examples of equal difficulty it is {number(other['estimate'])}, {interval(other)}"
                 f" (p {p_words(other['p_value'])}): what is claimed may be difficulty alone"
             )
+        depends, otherwise = "the correlation that makes a feature", f"with {other['estimator']}"
+        if other["estimator"] == ALONE:
+            depends, otherwise = "which networks are joined", ALONE
         return (
-            f"p {p_words(_p_of_its_side(row))}, but with {other['estimator']} it is {number(other['estimate'])}"
-            f" (p {p_words(_p_of_its_side(other))}): which way it goes depends on from which correlation on components"
-            " are one feature"
+            f"one-sided p {p_words(_p_of_its_side(row))}, but {otherwise} it is"
+            f" {number(other['estimate'])} (p {p_words(_p_of_its_side(other))}): which way it goes depends on {depends}"
         )
 
     def after(size: int) -> str:
@@ -811,11 +822,19 @@ def _reason(
     )
 
 
+def _from_to(row: Mapping[str, Any]) -> str:
+    arm, control = map(number, row["levels"])
+    return f"from {control} to {arm}"
+
+
 def interval(row: Mapping[str, Any]) -> str:
     """An interval as text, or why there is none."""
     if str(row["test"]).startswith("label exchange"):
-        arm, control = map(number, row["levels"])
-        return f"from {control} to {arm} of {row['n_networks']} networks each, joined with each other; no interval"
+        teachers = " and the teachers" if row["metric"] == "shared_features" else ""
+        found = f"{_from_to(row)}, {row['n_networks']} networks each, joined with each other{teachers}"
+        alone = [other for other in row.get("sensitivity", ()) if other["estimator"] == ALONE and "levels" in other]
+        apart = f"; {ALONE} {_from_to(alone[0])}" if alone else ""
+        return f"{found} to {row['n_joined']} features{apart}; no interval"
     if np.isnan(row["ci_low"]):
         return "no interval, for want of spread between the units"
     kind = "confidence sequence" if str(row["test"]).startswith("anytime") else "interval"

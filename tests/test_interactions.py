@@ -3,6 +3,7 @@
 import itertools
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -85,7 +86,8 @@ def test_an_arm_that_uses_fewer_features_is_found_to(tmp_path):
     assert rows.loc["fewer", "p_value"] == 1 / 64 and rows.loc["more", "p_value"] == 1
     assert rows.loc["fewer", "n_units"] == 6 and rows.loc["fewer", "n_pairs"] == 12
     assert verdicts.set_index("hypothesis")["verdict"].to_dict() == {"fewer": "supported", "more": "refuted"}
-    assert "from 16 to 4 of 12 networks each, joined with each other; no interval" in verdicts["sentence"][0]
+    found = "from 16 to 4, 12 networks each, joined with each other to 16 features; each joined alone from 16 to 4"
+    assert found in verdicts["sentence"][0]
     tables = interactions.describe(interactions.join(networks), {"protocol": "planted"})
     table = tables["interactions"].set_index("arm")
     assert table["n_features"].to_dict() == {"teacher": 4, "ce": 4, "kd": 4}  # of one student a teacher, what all share
@@ -102,19 +104,54 @@ def test_a_claim_that_goes_the_other_way_at_another_threshold_is_not_supported(t
     )
     contrasts, verdicts = judged(networks)
     again = contrasts[contrasts["kind"] == "sensitivity"]
-    assert len(again) == 2 * len(interactions.thresholds(joined)) and set(again["family"]) == {""}
+    assert len(again) == 2 * (1 + len(interactions.thresholds(joined))) and set(again["family"]) == {""}
     assert verdicts["verdict"].tolist() == ["supported", "refuted"]
 
-    def turned(name, arm, control, units, threshold):
-        found = interactions.exchange(joined, name, arm, control, units, threshold)
+    def turned(name, arm, control, units, threshold, alone, where=(0.7, False)):
+        found = interactions.exchange(joined, name, arm, control, units, threshold, alone)
         swapped = {"greater": found.p["less"], "less": found.p["greater"], "two-sided": found.p["two-sided"]}
-        return replace(found, estimate=-found.estimate, p=swapped) if threshold == 0.7 else found
+        return replace(found, estimate=-found.estimate, p=swapped) if (threshold, alone) == where else found
 
     contrasts, verdicts = judged(networks, turned)
     assert verdicts["verdict"].tolist() == ["inconclusive", "inconclusive"]  # as little is the opposite refuted
     assert verdicts["p_adjusted"][0] == 2 / 64  # the p stays what it is
     for sentence in verdicts["sentence"]:
-        assert "p = 0.0156, but with threshold 0.7 it is 12 (p = 0.0156): which way it goes depends on" in sentence
+        assert "p = 0.0156, but with threshold 0.7 it is 12 (p = 0.0156): which way it goes depends on the" in sentence
+
+    contrasts, verdicts = judged(networks, partial(turned, where=(None, True)))
+    assert verdicts["verdict"].tolist() == ["inconclusive", "inconclusive"]
+    assert "each joined alone it is 12 (p = 0.0156): which way it goes depends on which" in verdicts["sentence"][0]
+
+
+def test_each_side_joined_alone_is_joined_anew_for_every_exchange(tmp_path):
+    networks = planted(tmp_path, {"ce": 2, "kd": 0})
+    joined = interactions.join(networks)
+    arm, control = (
+        sorted(joined.of(a), key=lambda key: key[2:]) for a in (("kd", "alpha=0.5 temperature=4"), ("ce", ""))
+    )
+
+    def per_image(keys):
+        tensor = interactions.together(joined, keys).tensor
+        return tensor.group(range(len(keys))).features_per_datum
+
+    teachers = sorted({key[2] for key in arm})
+    all_of_them = []
+    for chosen in itertools.product((0, 1), repeat=len(teachers)):
+        taken = dict(zip(teachers, chosen, strict=True))
+        swapped = [pair[:: 1 - 2 * taken[pair[0][2]]] for pair in zip(arm, control, strict=True)]
+        all_of_them.append(per_image([a for a, _ in swapped]) - per_image([b for _, b in swapped]))
+    found = interactions.exchange(joined, "features_per_datum", arm, control, [key[2] for key in arm], alone=True)
+    assert found.estimate == pytest.approx(all_of_them[0]) and found.features is None
+    assert found.p["less"] == np.mean(np.array(all_of_them) <= all_of_them[0] + 1e-9)
+    assert found.levels == pytest.approx((per_image(arm), per_image(control)))
+
+
+def test_a_quantile_that_the_diagonal_fills_is_no_claim(tmp_path):
+    networks = planted(tmp_path, {"ce": 2, "kd": 0}, features={"components": 2, "mode": "released"})
+    contrasts, verdicts = judged(networks)
+    assert set(verdicts["verdict"]) == {"inconclusive"}
+    assert contrasts[contrasts["kind"] == "confirmatory"]["estimate"].isna().all()
+    assert "which those of components with themselves fill" in verdicts["sentence"][0]
 
 
 def test_larger_groups_are_not_richer(tmp_path):

@@ -7,7 +7,7 @@ values that are not finite (naming network and row), other shapes, and too few o
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -320,8 +320,8 @@ class InteractionTensor:
         chosen = self._chosen(networks, 1)
         m = len(chosen)
         s = m if size is None else size
-        if not 1 <= s <= m:
-            raise ValueError(f"size is {s}: of {m} networks subsets have 1 to {m}")
+        if not isinstance(s, Integral) or not 1 <= s <= m:
+            raise ValueError(f"size is {s!r}: of {m} networks subsets have 1 to {m}")
         n = self.extremes.shape[2]
         at, anywhere = np.zeros((self.n_features, n), np.int16), np.zeros(self.n_features, np.intp)
         for network in chosen:
@@ -557,8 +557,8 @@ def chance_floor(scores: ArrayLike, draws: int = 19, seed: int = 0) -> float:
     >>> 0.05 < chance_floor(z) < 0.25
     True
     """
-    if draws < 1:
-        raise ValueError(f"null_draws is {draws}: one or more")
+    if not isinstance(draws, Integral) or draws < 1:
+        raise ValueError(f"null_draws is {draws!r}: a whole number, one or more")
     z = np.asarray(scores, np.float32)
     m, k, n = z.shape
     if m < 2:
@@ -625,8 +625,8 @@ def _ranked(flat: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _checked_threshold(threshold: float) -> float:
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}: a |correlation|, from 0 to 1")
+    if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold!r}: a |correlation|, from 0 to 1")
     return float(threshold)
 
 
@@ -743,6 +743,8 @@ def linear_cka(x: ArrayLike, y: ArrayLike, *, batch: int | None = 256, seed: int
     n = len(a)
     if len(b) != n:
         raise ValueError(f"x has {n} examples, y has {len(b)}: both need the same, in one order")
+    if batch is not None and not isinstance(batch, Integral):
+        raise ValueError(f"batch is {batch!r}: a whole number of examples, or None")
     size = n if batch is None else min(batch, n)
     if size < 4:
         raise ValueError(f"{size} examples in a batch: the unbiased estimator needs four or more")

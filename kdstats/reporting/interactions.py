@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from kdstats.catalog import GROUP_METRICS, metric_label
+from kdstats.catalog import ALONE, GROUP_METRICS, metric_label
 from kdstats.reporting.figures import DASHES, GREY, MARKERS, PAGE, Drawing, _legend, _wrapped, colours
 from kdstats.reporting.results import Results, Row, records
 from kdstats.reporting.tables import NONE, Table, decimals, interval_text, number, p_text, signature
@@ -18,9 +18,8 @@ from kdstats.reporting.tables import NONE, Table, decimals, interval_text, numbe
 def _signed(results: Results) -> str:
     row = records(results.features["interactions"])[0]
     floor = "" if math.isnan(row["floor"]) else f", chance {row['floor']:.3f}"
-    return signature(
-        results, f"{row['components']} components of {row['layer']}", f"{row['mode']}, γ {row['threshold']:.3f}{floor}"
-    )
+    gamma = f"γ {row['threshold']:.3f}" if row["mode"] == "robust" else "γ a quantile of the networks joined"
+    return signature(results, f"{row['components']} components of {row['layer']}", f"{row['mode']}, {gamma}{floor}")
 
 
 def _named(results: Results, row: Row) -> str:
@@ -38,13 +37,20 @@ def _text(value: float) -> str:
 def features(results: Results) -> Table:
     """What each arm's networks use together."""
     rows = records(results.features["interactions"])
+    shared = results.features["shared"]
+    own = {(row["arm"], row["arm_params"]): row["own"] for row in records(shared[shared["other"] == "teacher"])}
     shown: dict[str, list[str]] = {
         "Networks": [_named(results, row) for row in rows],
         "n": [f"{row['size']} of {row['n_networks']}" for row in rows],
         "Features": [_text(row["n_features"]) for row in rows],
         "Images a feature": [_text(row["mean_frequency"]) for row in rows],
         "Features an image": [_text(row["features_per_datum"]) for row in rows],
-        "Shared with teachers": [_text(row["shared_features"]) for row in rows],
+        "Shared with teachers": [
+            NONE
+            if math.isnan(value := row["shared_features"])
+            else f"{_text(value)} of {_text(own[row['arm'], row['arm_params']])}"
+            for row in rows
+        ],
         "Unmatched components": [_text(row["unmatched_components"]) for row in rows],
         "Presence": [_text(row["presence"]) for row in rows],
         "Same teacher": [_text(row["same_teacher"]) for row in rows],
@@ -55,8 +61,9 @@ def features(results: Results) -> Table:
     return Table(
         "Features by arm",
         "Of n networks of an arm, the students of a seed, joined among themselves; means over seeds. Features that any"
-        " of them uses, images that a used feature is present on, features present on an image, features that the"
-        " teachers use too (joined with them), components of a network that no other one has, share of images that a"
+        " of them uses, images that a used feature is present on, features present on an image, of the"
+        " features that they use where they are joined with the teachers, which are more, those that the teachers use"
+        " too; components of a network that no other one has, share of images that a"
         " component is present on. Same teacher: features of the students of one teacher, all of the arm joined; any"
         " teachers: of students dealt anew to teachers, and two-sided p of such deals (it takes two student seeds);"
         " students that start from their teacher's initial weights resemble each other for that alone. Fewer features"
@@ -98,23 +105,47 @@ def thresholds(results: Results) -> Table:
     of_groups = results.contrasts["metric"].isin(GROUP_METRICS) & (results.contrasts["hypothesis"] != "")
     rows = results.contrasts[of_groups]
     found = records(rows)
-    used = records(results.features["interactions"])[0]["threshold"]
+    first = records(results.features["interactions"])[0]
+    used = f"{first['threshold']:g}" if first["mode"] == "robust" else "their quantile"
+    joined = {"mean_difference": f"{used} (the claim)", ALONE: f"{used}, {ALONE}"}
     shown: dict[str, list[str]] = {
         "Claim": [row["hypothesis"] for row in found],
         "Metric": [metric_label(row["metric"]) for row in found],
         "Arm − control": [f"{row['arm']} − {row['control']}" for row in found],
-        "Threshold": [f"{used:g} (the claim)" if r["kind"] == "confirmatory" else r["estimator"][10:] for r in found],
+        "Threshold": [joined.get(row["estimator"], row["estimator"].removeprefix("threshold ")) for row in found],
         "Difference": [_text(row["estimate"]) for row in found],
         "p": [p_text(row["p_value"]) for row in found],
         "p of the opposite": [p_text(row["p_reverse"]) for row in found],
     }
     return Table(
-        "Claims at other thresholds",
-        "The same claims where two components are one feature from another correlation on; p unadjusted, in the claim's"
-        " direction, of 999 exchanges of labels. A claim that significantly goes the other way at one of them is"
-        " neither supported nor refuted, whatever its own p.",
+        "Claims joined otherwise",
+        "The same claims where arm and control are each joined alone, not with each other, and where two components are"
+        " one feature from another correlation on; p unadjusted, in the claim's direction, of all exchanges of labels"
+        " or 999. A claim that goes the other way joined alone, or significantly (one-sided) at a threshold, is neither"
+        " supported nor refuted, whatever its own p. Exchanges ask whether labels matter at all: groups that use other"
+        " features differ in images a feature (not in the other counts) up to eight times as often as the level says.",
         rows, shown, _signed(results), numeric=("Threshold", "Difference", "p", "p of the opposite"), stub=3,
         empty="The protocol claims nothing of groups.",
+    )  # fmt: skip
+
+
+def by_threshold(results: Results) -> Table:
+    """What each arm's networks use together where components are one feature from other correlations on."""
+    rows = records(results.features["sensitivity"])
+    shown = {
+        "Networks": [_named(results, row) for row in rows],
+        "Threshold": [f"{row['threshold']:.3g}" for row in rows],
+        "Features": [_text(row["n_features"]) for row in rows],
+        "Images a feature": [_text(row["mean_frequency"]) for row in rows],
+        "Features an image": [_text(row["features_per_datum"]) for row in rows],
+        "ρ of features and confidence": [_text(row["confidence_rho"]) for row in rows],
+    }
+    return Table(
+        "Features by threshold",
+        "Networks of an arm, the students of a seed, joined among themselves where two components are one feature from"
+        " another correlation on; means over seeds, the values of the figure of thresholds.",
+        results.features["sensitivity"], shown, _signed(results),
+        numeric=tuple(name for name in shown if name != "Networks"),
     )  # fmt: skip
 
 
@@ -152,6 +183,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "features": features,
     "confidence": confidence,
     "thresholds": thresholds,
+    "by_threshold": by_threshold,
 }
 
 # Figures ---------------------------------------------------------------------------------------------------------

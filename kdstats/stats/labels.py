@@ -1,6 +1,7 @@
 """Tests of what belongs to a whole group, a count of features say: its members have no values of their own to pair."""
 
 from collections.abc import Callable, Iterable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,8 @@ def swap_labels(
 
     The null hypothesis is that exchanging the labels of any units changes the distribution of nothing: members of a
     pair are alike in all but their label. Groups that differ in other ways than T, using other features but equally
-    many say, are not under it, and T may then be found to differ somewhat more often than the level. The smallest p is
-    2⁻ᵘ (two-sided 2¹⁻ᵘ, if T changes sign with the labels).
+    many say, are not under it, and T may then be found to differ more often than the level: how much more, its user
+    has to find out. The smallest p is 2⁻ᵘ (two-sided 2¹⁻ᵘ, if T changes sign with the labels).
 
     Parameters
     ----------
@@ -78,8 +79,8 @@ def swap_labels(
     (9.0, 0.125)
     """
     check_alternative(alternative)
-    if permutations < 1:
-        raise ValueError(f"permutations is {permutations}: a sampled test needs one or more")
+    if not isinstance(permutations, Integral) or permutations < 1:
+        raise ValueError(f"permutations is {permutations!r}: a sampled test needs a whole number, one or more")
     a, b = np.asarray(first), np.asarray(second)
     if any(side.size and side.dtype.kind not in "iu" for side in (a, b)):
         raise ValueError(f"first and second hold numbers of members, whole ones, not {a.dtype} and {b.dtype}")
@@ -177,8 +178,8 @@ def shuffle_within(
     matrix = np.asarray(members, np.intp)
     if matrix.ndim != 2 or min(matrix.shape) < 2:
         raise ValueError(f"members has shape {matrix.shape}: two rows or more, of two groups or more")
-    if permutations < 1:
-        raise ValueError(f"permutations is {permutations}: a sampled test needs one or more")
+    if not isinstance(permutations, Integral) or permutations < 1:
+        raise ValueError(f"permutations is {permutations!r}: a sampled test needs a whole number, one or more")
     observed = statistic(matrix)
     generator = np.random.default_rng(seed)
     drawn = np.array([statistic(generator.permuted(matrix, axis=1)) for _ in range(permutations)])
