@@ -803,8 +803,9 @@ def _reason(
     within = ""
     if verdict["p_equivalence"] is not None:
         within = f"within ±{row['margin']:g} (p {p_words(verdict['p_equivalence'])} {after(family_sizes[1])})"
+    doubt = ", which other features may do by themselves" if row["metric"] == "mean_frequency" else ""
     if verdict["verdict"] == "supported":
-        return f"{claimed}, {p}"
+        return f"{claimed}, {p}{doubt}"
     if verdict["verdict"] == "negligible":
         return f"significant but {within}: a difference that the protocol calls negligible"
     if verdict["verdict"] == "equivalent":
@@ -813,7 +814,7 @@ def _reason(
         p = f"p {p_words(verdict['p_refuted'])} {after(family_sizes[0])}"
         return f"beyond the margin of {row['margin']:g} on the side that was claimed not to be, {p}"
     if verdict["verdict"] == "refuted":
-        return f"the opposite of what was claimed, p {p_words(verdict['p_refuted'])} {after(family_sizes[0])}"
+        return f"the opposite of what was claimed, p {p_words(verdict['p_refuted'])} {after(family_sizes[0])}{doubt}"
     hopeless = row["smallest_p"] > verdict["level"]
     return (
         f"not shown to be {claimed}, {p}"

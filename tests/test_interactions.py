@@ -154,6 +154,22 @@ def test_a_quantile_that_the_diagonal_fills_is_no_claim(tmp_path):
     assert "which those of components with themselves fill" in verdicts["sentence"][0]
 
 
+def test_a_mean_frequency_that_differs_may_be_that_of_other_features(tmp_path):
+    claim = {"metric": "mean_frequency", "arm": "kd", "control": "ce"}
+    both = [{"name": direction, "direction": direction, **claim} for direction in ("greater", "less")]
+    networks = planted(tmp_path, {"ce": 2, "kd": 0}, hypotheses=both)
+    joined = interactions.join(networks)
+
+    def higher(*asked):
+        return replace(interactions.exchange(joined, *asked), estimate=9.0, p={"greater": 1 / 64, "less": 1.0})
+
+    verdicts = judged(networks, higher)[1]
+    assert verdicts["verdict"].tolist() == ["supported", "refuted"]
+    assert all(
+        ", which other features may do by themselves. Speaks of" in sentence for sentence in verdicts["sentence"]
+    )
+
+
 def test_larger_groups_are_not_richer(tmp_path):
     """Teachers that number more than the students of a seed are counted over subsets that are joined alone."""
     networks = planted(tmp_path, {}, student={"seeds": 1})
