@@ -385,7 +385,6 @@ USUAL = tuple(name for name, metric in METRICS.items() if metric.usual)
 ASYMMETRY = "asymmetry"
 
 # Numbers of a whole group of networks, all students of an arm: no network has one of its own to pair.
-ALONE = "each joined alone"  # arm and control, not with each other
 GROUP_METRICS: dict[str, str] = {
     "n_features": "Features used",
     "mean_frequency": "Images that a used feature is present on",
@@ -393,6 +392,7 @@ GROUP_METRICS: dict[str, str] = {
     "shared_features": "Features shared with the teachers",
     "unmatched_components": "Components that no other network has",
 }
+ALONE = "each joined alone"  # a second way to count a claim's arm and control: not with each other
 
 
 def metric_label(metric: str) -> str:

@@ -123,7 +123,7 @@ def thresholds(results: Results) -> Table:
         " one feature from another correlation on; p unadjusted, in the claim's direction, of all exchanges of labels"
         " or 999. A claim that goes the other way joined alone, or significantly (one-sided) at a threshold, is neither"
         " supported nor refuted, whatever its own p. Exchanges ask whether labels matter at all: groups that use other"
-        " features differ in images a feature (not in the other counts) up to eight times as often as the level says.",
+        " features differed in images a feature up to eight times as often as the level says, in simulations.",
         rows, shown, _signed(results), numeric=("Threshold", "Difference", "p", "p of the opposite"), stub=3,
         empty="The protocol claims nothing of groups.",
     )  # fmt: skip
