@@ -68,6 +68,12 @@ class Smoothing(KD):
     epsilon: Literal["teacher"] | Share = 0.1
 
 
+class Neutral(KD):
+    """KD's loss towards smoothed labels of the teacher's mean entropy: its regularisation, without its answers."""
+
+    epsilon: Literal["teacher"] = "teacher"
+
+
 class Confusion(KD):
     """KD towards the label's row of the teacher's confusion on the training images, mixed with uniform ``smoothing``.
 
@@ -224,6 +230,7 @@ ARMS: dict[str, Arm] = {
     "rcd": Arm("kd", "noise", RCD, None, "the teacher's output replaced by noise", "own"),
     "random-init": Arm("kd", "untrained", KD, None, "distilled from a network that was never trained", "own"),
     "label-smoothing": Arm("kd", "smoothed", Smoothing, None, "distilled from smoothed labels", "own"),
+    "neutral": Arm("kd", "smoothed", Neutral, None, "KD's loss, on labels as smooth as the teacher's outputs", "own"),
     "class-mean": Arm("kd", "class_mean", KD, None, "distilled from the teacher's mean output for the class", "own"),
     "confusion": Arm("kd", "confusion", Confusion, None, "distilled from a row of the teacher's confusion", "own"),
     "dkpp": Arm("kd", "permuted", Permuted, None, "the teacher's wrong classes shuffled, image by image", "own"),
@@ -245,7 +252,8 @@ ARMS: dict[str, Arm] = {
 }
 # Arms that ask for each image's true class, or for what they said of it before
 NEED_CLASSES = (
-    "label-smoothing", "class-mean", "confusion", "dkd", "ats", "tf-kd-reg", "cs-kd", "ps-kd", "confusion-distillation",
+    "label-smoothing", "neutral", "class-mean", "confusion", "dkd", "ats", "tf-kd-reg", "cs-kd", "ps-kd",
+    "confusion-distillation",
 )  # fmt: skip
 PACED = {"dkd": "warmup_epochs"}  # arms that reach their full weight after so many epochs
 
@@ -380,9 +388,18 @@ METRICS: dict[str, Metric] = {
 }
 USUAL = tuple(name for name, metric in METRICS.items() if metric.usual)
 
-# A metric that exists only between an arm and its control. Its estimators: headroom bears verdicts, raw and log_odds
-# are positive under pure copying and only describe (see kdstats.metrics.transfers).
+# Numbers that exist only between the students of swapped teachers: kd against kd-other (kdstats.metrics.inherited).
+INHERITANCE: dict[str, str] = {
+    "inherits_errors": "Inherited errors, W",
+    "inherits_knowledge": "Inherited right answers, K",
+}
+# A claim in one direction, that errors are held to more firmly (θ₀). Before rules 2 it was that of the estimator h,
+# which no control identifies: docs/errors-and-knowledge.md.
 ASYMMETRY = "asymmetry"
+SWAPPED = (*INHERITANCE, ASYMMETRY)  # metrics of students of swapped teachers
+# The edition of the rules for verdicts. 1: asymmetry is h. 2: asymmetry is θ₀; controls that trained badly, and
+# agreement against kd-other among teachers of unequal accuracy, decide nothing.
+RULES = 2
 
 # Numbers of a whole group of networks, all students of an arm: no network has one of its own to pair.
 GROUP_METRICS: dict[str, str] = {
@@ -397,7 +414,11 @@ ALONE = "each joined alone"  # a second way to count a claim's arm and control: 
 
 def metric_label(metric: str) -> str:
     """What a metric is called where people read; one that we do not know by its own name."""
-    return METRICS[metric].label if metric in METRICS else GROUP_METRICS.get(metric, metric)
+    if metric in METRICS:
+        return METRICS[metric].label
+    if metric == ASYMMETRY:
+        return "Firmness of errors, θ₀"
+    return INHERITANCE.get(metric) or GROUP_METRICS.get(metric, metric)
 
 
 FEATURE_MODES: dict[str, str] = {"robust": "ours", "released": "Kang & Kim's code", "jiang": "Jiang et al.'s"}

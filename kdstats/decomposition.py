@@ -16,10 +16,12 @@ import pandas as pd
 import kdstats
 from kdstats import stats
 from kdstats.catalog import ARMS, METRICS, metric_label
+from kdstats.comparisons import Comparison
+from kdstats.contrasts import Evidence, contrast, tabulate
 from kdstats.plan import swaps_teachers
 from kdstats.protocol import Point
 from kdstats.scoring import point_key
-from kdstats.verdicts import Comparison, Evidence, contrast, interval, number, tabulate
+from kdstats.sentences import interval, number
 
 COLUMNS = (
     "protocol", "protocol_hash", "dataset", "split", "metric", "setting", "part", "rung", "arm", "arm_params",

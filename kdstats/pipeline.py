@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import kdstats
 from kdstats import catalog, store
-from kdstats.catalog import ARMS, ASYMMETRY, METRICS
+from kdstats.catalog import ARMS, ASYMMETRY, INHERITANCE, METRICS, SWAPPED
 from kdstats.datasets import Dataset, load_dataset
 from kdstats.documents import at
 from kdstats.errors import UserError
 from kdstats.plan import Plan, Replicate, clusters, make_plan, refuse_unattainable, sizes, swaps_teachers, teaching
 from kdstats.protocol import (
+    FEWEST_PAIRS,
     NEEDED,
     Point,
     Protocol,
@@ -37,12 +38,13 @@ from kdstats.protocol import (
 )
 
 if TYPE_CHECKING:
+    from kdstats.comparisons import Comparison
+    from kdstats.contrasts import Evidence
     from kdstats.protocol import Hypotheses, Hypothesis, HypothesisPoint
     from kdstats.reporting import Results
     from kdstats.scoring import Networks, ScoreTable
     from kdstats.study import Study
     from kdstats.training.workers import Progress
-    from kdstats.verdicts import Comparison, Evidence
 
 Say = Callable[[str], None]
 Show = Callable[["Progress"], None]
@@ -142,6 +144,13 @@ def _check_fit(protocol: Protocol, dataset: Dataset, file: Path) -> None:
                         f" dimensions on {len(dataset.y_test)} images: take at most {most}"
                     )
     if dataset.classes < 3:
+        for i, hypothesis in enumerate(protocol.hypotheses):
+            if hypothesis.metric == ASYMMETRY:
+                with at(file, "hypotheses", i, "metric"):
+                    raise UserError(
+                        "asymmetry is made of answers that are neither teacher's, and with two classes there are none:"
+                        " inherits_errors and inherits_knowledge are what can be claimed"
+                    )
         for name in WRONG_CLASSES.intersection(protocol.metrics):
             with at(file, "metrics", name):
                 raise UserError(f"{name} is of several wrong classes; with two classes there is one")
@@ -365,7 +374,7 @@ def _git_commit() -> str | None:
 EXPLORATORY = "by"
 STAMP = "results.json"
 STUDY = "study.yaml"
-TABLES = ("scores", "contrasts", "verdicts", "ladder", "transfers", "curves", "failures")
+TABLES = ("scores", "contrasts", "verdicts", "inheritance", "ladder", "transfers", "curves", "failures")
 
 
 def plan_of(run: Path, frozen: store.Frozen) -> Plan:
@@ -377,7 +386,7 @@ def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
     """Score every replicate of a run, test its hypotheses, and write the tidy tables into the run directory."""
     import pandas as pd
 
-    from kdstats import decomposition, interactions, mistakes, scoring, verdicts
+    from kdstats import decomposition, inheritance_table, interactions, mistakes, scoring, verdicts
     from kdstats.reporting import Results
 
     frozen = store.read_frozen(run)
@@ -396,6 +405,7 @@ def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
         )
         if joined:
             described = interactions.describe(joined, evidence.identity)
+    inherited = inheritance_table.describe(evidence, protocol.points, 1 - protocol.level)
     if described or any("confusion" in str(ARMS[point.kind].target) for point in protocol.points):
         described["mistakes"] = mistakes.describe(networks, evidence.identity)
     confirmatory, verdict_table = verdicts.judge(
@@ -417,6 +427,7 @@ def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
         curves=scoring.curves(networks),
         failures=scoring.failures(networks),
         features=described,
+        inheritance=inherited,
     )
     if not os.access(run, os.W_OK):
         say(f"{run}: is read-only; its own tables stay as they are")
@@ -430,16 +441,18 @@ def evaluate(run: Path, allow_mixed: bool, say: Say) -> "Results":
 
 
 def _evidence(frozen: store.Frozen, networks: "Networks", table: Any) -> "Evidence":
-    from kdstats import scoring, verdicts
+    from kdstats import scoring
+    from kdstats.contrasts import Evidence
 
     protocol = networks.plan.protocol
-    return verdicts.Evidence(
+    return Evidence(
         table,
         tuple(itertools.product(protocol.teacher.seeds, protocol.student.seeds)),
         clusters(protocol),
         partial(scoring.per_example, networks),
         partial(scoring.agreements, networks),
-        partial(scoring.held_out, networks),
+        partial(scoring.swapped, networks),
+        plain_of(protocol.points),
         frozen.late,
         {
             "protocol": protocol.name,
@@ -447,16 +460,25 @@ def _evidence(frozen: store.Frozen, networks: "Networks", table: Any) -> "Eviden
             "dataset": protocol.dataset.name,
             "split": protocol.dataset.split,
         },
+        classes=len(next(one.logits for one in networks.stored.values() if one.logits is not None)[0]),
+        rules=frozen.protocol.rules,
+        control_floor=protocol.control_floor,
     )
+
+
+def plain_of(points: Iterable[Point]) -> Point | None:
+    """The arm of labels alone, against whose accuracy controls are held: of the teacher's weights before fresh ones."""
+    plain = [point for point in points if ARMS[point.kind].plain]
+    return min(plain, key=lambda point: point.initialisation != "teacher", default=None)
 
 
 def controls_of(points: Iterable[Point]) -> Iterable[tuple[Point, Point]]:
     """Each arm with the controls that the field would ask for at its point: CE, noise, another teacher."""
-    ladder = ("own_teacher", "other_teacher", "noise")
+    ladder = ("own_teacher", "other_teacher", "noise", "neutral")
 
     def rung(point: Point) -> int:
-        arm = ARMS[point.kind]
-        return len(ladder) if arm.plain else ladder.index(str(arm.target)) if arm.target in ladder else -1
+        arm, target = ARMS[point.kind], "neutral" if point.kind == "neutral" else str(ARMS[point.kind].target)
+        return len(ladder) if arm.plain else ladder.index(target) if target in ladder else -1
 
     points = tuple(points)
     for arm, control in itertools.product(points, points):
@@ -467,7 +489,8 @@ def controls_of(points: Iterable[Point]) -> Iterable[tuple[Point, Point]]:
 
 def _exploratory(protocol: Protocol) -> Iterable["Comparison"]:
     """Every metric of every arm against its controls, at the widest scope that the design allows."""
-    from kdstats.verdicts import Comparison
+    from kdstats import inheritance
+    from kdstats.comparisons import Comparison
 
     teachers, students = len(protocol.teacher.seeds), len(protocol.student.seeds)
     for arm, control in controls_of(protocol.points):
@@ -481,14 +504,19 @@ def _exploratory(protocol: Protocol) -> Iterable["Comparison"]:
                 yield replace(base, metric=name, scope_examples="new", test="two-way-t")
             else:
                 yield replace(base, metric=name, test="anytime" if protocol.stop else "sign-flip")
-        if {"positive_transfer", "negative_transfer"} <= set(protocol.metrics):
-            gains = () if protocol.stop else ("gain_right", "gain_wrong")  # Fieller's interval holds at one look
-            for estimator in ("headroom", "raw", "log_odds", "matched", *gains):
-                one = replace(base, metric=ASYMMETRY, estimator=estimator)
-                if protocol.stop:
-                    yield replace(one, test="anytime")
-                else:
-                    yield replace(one, scope_examples="new", test="two-way-t")
+        if not {"positive_transfer", "negative_transfer"} <= set(protocol.metrics):
+            continue
+        other = ARMS[control.kind].learns_from == "other"
+        if other and ARMS[arm.kind].target == "own_teacher" and teachers >= 2 * FEWEST_PAIRS:
+            for name in () if protocol.stop else INHERITANCE:
+                yield replace(
+                    base, metric=name, scope_examples="new", test="two-way-t", estimator=inheritance.BALANCED
+                )  # fmt: skip
+        described = "headroom" if other else "raw" if ARMS[control.kind].plain else None
+        if described and ARMS[arm.kind].target == "own_teacher":
+            one = replace(base, metric=ASYMMETRY, estimator=described)
+            new = {"scope_examples": "new", "test": "two-way-t"}
+            yield replace(one, test="anytime") if protocol.stop else replace(one, **new)
 
 
 def _devices(networks: "Networks", allow_mixed: bool) -> list[str]:
@@ -698,6 +726,7 @@ def judge_scores(file: Path, hypotheses: "Hypotheses") -> tuple[Any, Any]:
     A table without teachers speaks of the seeds that it has: every scope becomes "these", and the rows say so.
     """
     from kdstats import scoring, verdicts
+    from kdstats.contrasts import Evidence
 
     cases = {}
     for dataset, table in scoring.read_scores(file).items():
@@ -705,7 +734,7 @@ def judge_scores(file: Path, hypotheses: "Hypotheses") -> tuple[Any, Any]:
         points = [point for hypothesis in hypotheses.hypotheses for point in _points_of(at, table, hypothesis)]
         pairs = tuple(dict.fromkeys(zip(table.scores["teacher"], table.scores["seed"], strict=True)))
         cases[dataset] = (
-            verdicts.Evidence(table.scores, pairs, table.clusters, recorded=False, identity=table.identity),
+            Evidence(table.scores, pairs, table.clusters, recorded=False, identity=table.identity),
             points,
         )
     return verdicts.judge_datasets(cases, hypotheses.level, hypotheses.correction)
@@ -736,6 +765,11 @@ def _points_of(at: str, table: "ScoreTable", hypothesis: "Hypothesis") -> Iterab
     from kdstats.protocol import Mistakes, expand
 
     metrics = set(table.scores["metric"])
+    if hypothesis.metric in SWAPPED:
+        raise UserError(
+            f"{at}: hypothesis {hypothesis.name}: {hypothesis.metric} compares students of swapped teachers answer by"
+            " answer, which a table of scores does not hold: test the run directory, or audit the predictions"
+        )
     needed = set(NEEDED.get(hypothesis.metric, (hypothesis.metric,)))
     if not metrics >= needed:
         raise UserError(

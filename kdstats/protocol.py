@@ -23,9 +23,12 @@ from kdstats.catalog import (
     ASYMMETRY,
     AT_A_MARGIN,
     GROUP_METRICS,
+    INHERITANCE,
     METRICS,
     NEED_CLASSES,
     PACED,
+    RULES,
+    SWAPPED,
     USUAL,
     Block,
     Initialisation,
@@ -68,7 +71,9 @@ SEED_ONLY = (
 PAIRED = ("sign-flip", "wilcoxon", "paired-t")
 NEEDS_ONE_MODEL = "starts students from their teacher's initial weights, which needs one architecture for both"
 ALPHA = "alpha is only the teacher's weight, in an arm; the significance level is `level`, at the top"
-NEEDED = {ASYMMETRY: ("positive_transfer", "negative_transfer")}
+NEEDED = dict.fromkeys(SWAPPED, ("positive_transfer", "negative_transfer"))  # which tables print beside them
+FEWEST_PAIRS = 3  # swapped pairs of teachers that a claim about the recipe needs; as kdstats.metrics.swaps has it
+CONTROL_FLOOR = 0.1
 OPTIMISER_DEFAULTS: dict[str, dict[str, float]] = {
     "sgd": {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
     "adamw": {"learning_rate": 1e-3, "weight_decay": 1e-2},
@@ -431,7 +436,7 @@ class Hypothesis(Block):
     OF_GROUPS: ClassVar[Collection[str]] = GROUP_METRICS  # metrics that no single network has
 
     name: Name
-    metric: Annotated[str, OneOf((*METRICS, ASYMMETRY, *GROUP_METRICS))]
+    metric: Annotated[str, OneOf((*METRICS, *SWAPPED, *GROUP_METRICS))]
     arm: Text
     controls: Annotated[
         tuple[Text, ...], Field(strict=False, description="an arm, or a list of arms"), BeforeValidator(_not_empty)
@@ -459,7 +464,7 @@ class Hypothesis(Block):
             scope = {"teachers": scope}
         if isinstance(scope, dict):
             known = METRICS.get(metric) if isinstance(metric, str) else None
-            examples = known.examples if known else "new" if metric == ASYMMETRY else "this test set"
+            examples = known.examples if known else "new" if metric in SWAPPED else "this test set"
             scope = {"teachers": "recipe", "examples": examples} | scope
             if isinstance(scope["examples"], str):
                 scope["examples"] = re.sub("[-_]", " ", scope["examples"])
@@ -703,6 +708,7 @@ class Protocol(Block):
         Features | None, Field(description="the layer whose activations are kept; or layer, components, mode")
     ] = None
     stop: Stop | None = None
+    rules: Annotated[int, Field(ge=1, le=RULES, description=f"the edition of the verdict rules, 1 to {RULES}")] = RULES
     hypotheses: Annotated[
         tuple[Hypothesis, ...],
         Field(strict=False, description="a list of hypotheses; [] where there are none and all is exploratory"),
@@ -718,6 +724,9 @@ class Protocol(Block):
     ] = USUAL
     level: Level = 0.05
     correction: Correction = "holm"
+    control_floor: Annotated[
+        Share, Field(description="how far below the plain control's accuracy a control may lie and still decide")
+    ] = CONTROL_FLOOR
 
     @field_validator("correction", mode="after")
     @classmethod
@@ -799,7 +808,9 @@ class Protocol(Block):
             except Mistakes as mistakes:
                 found += [((i, *path), sentence) for path, sentence in mistakes.found]
             else:
-                found += [((i, *path), sentence) for path, sentence in _asymmetry_misfits(hypothesis, arms)]
+                if hypothesis.metric in INHERITANCE or (hypothesis.metric == ASYMMETRY and info.data["rules"] > 1):
+                    misfits = _inheritance_misfits(hypothesis, arms, _pairs_of(info))
+                    found += [((i, *path), sentence) for path, sentence in misfits]
         if info.data.get("features", NO_FEATURES) is None:
             found += [
                 ((i, "metric"), _activations_needed(h.metric))
@@ -1010,18 +1021,63 @@ def grows(hypotheses: Sequence[Hypothesis]) -> Literal["teacher", "student"]:
     return "teacher" if any(h.scope.teachers == "recipe" for h in hypotheses) else "student"
 
 
-def _asymmetry_misfits(hypothesis: Hypothesis, arms: Mapping[str, Arm]) -> Iterator[Mistake]:
-    if hypothesis.metric != ASYMMETRY:
-        return
+def _pairs_of(info: ValidationInfo) -> int:
+    """How many pairs of teachers there are, or may be with `stop`."""
+    stop, teacher = info.data.get("stop"), info.data.get("teacher")
+    seeds = len(teacher.seeds) if teacher is not None else 2 * FEWEST_PAIRS
+    return (max(seeds, stop.max_seeds) if stop is not None else seeds) // 2
+
+
+def _inheritance_misfits(hypothesis: Hypothesis, arms: Mapping[str, Arm], pairs: int) -> Iterator[Mistake]:
+    """W, K and θ₀ need students of both teachers of a pair, made by one recipe."""
+    metric, arm = hypothesis.metric, arms[hypothesis.arm]
     for i, name in enumerate(hypothesis.controls):
         if ARMS[arms[name].kind].learns_from != "other":
             yield (
                 ("controls", i),
-                f"the asymmetry is tested against kd-other alone, not against {arms[name].kind}: there a change"
-                " of accuracy alone makes it positive. The report describes that contrast anyway",
+                f"{metric} compares students of swapped teachers, and {name} ({arms[name].kind}) is taught by no other"
+                " teacher: write `control: kd-other`, and the arm `kd-other` with kd's own parameters"
+                " (docs/errors-and-knowledge.md says why no other control can carry it)",
             )
-    if ARMS[arms[hypothesis.arm].kind].target != "own_teacher":
-        yield ("arm",), f"the asymmetry is that of an arm taught by its own teacher; {hypothesis.arm} is not"
+        elif ARMS[arm.kind].objective != ARMS[arms[name].kind].objective:
+            yield ("arm",), f"{hypothesis.arm} and {name} have different losses: students of one recipe are compared"
+    if len(hypothesis.controls) > 1:
+        yield ("controls",), f"{metric} has one control, the students of the other teacher"
+    if ARMS[arm.kind].target != "own_teacher":
+        yield ("arm",), f"{metric} is of an arm taught by its own teacher; {hypothesis.arm} is not"
+    if hypothesis.scope.teachers == "each":
+        yield (
+            ("scope", "teachers"),
+            f"each: {metric} compares the students of two teachers, so it speaks of no teacher alone: recipe or these",
+        )
+    if hypothesis.scope.teachers == "recipe" and pairs < FEWEST_PAIRS:
+        yield (
+            ("scope",),
+            f"{metric} of the recipe needs {FEWEST_PAIRS} swapped pairs of teachers, and there are {pairs}:"
+            f" teacher: {{seeds: {2 * FEWEST_PAIRS}}} would do",
+        )
+    if metric == ASYMMETRY:
+        yield from _firmness_misfits(hypothesis)
+    elif hypothesis.scope.teachers == "these" and hypothesis.test not in ("paired-t", "two-way-t"):
+        yield (
+            ("test",),
+            f"{hypothesis.test}: among these teachers the two sides of a pair balance only in sum, so their signs"
+            " cannot be flipped: paired-t (this test set) or two-way-t (new examples)",
+        )
+
+
+def _firmness_misfits(hypothesis: Hypothesis) -> Iterator[Mistake]:
+    one = "asymmetry is one claim, that errors are held to more firmly (θ₀)"
+    if hypothesis.direction != "greater":
+        yield (
+            ("direction",),
+            f"{hypothesis.direction}: {one}: greater. Its opposite looks like a student that blends its teacher's"
+            " output with its own, so it cannot be claimed",
+        )
+    if hypothesis.margin is not None:
+        yield ("margin",), f"{one}, and is never equivalent to anything: leave the margin out"
+    if hypothesis.scope.teachers == "these" or hypothesis.scope.examples != "new":
+        yield ("scope",), f"{one}, of the recipe and on new examples: scope: {{teachers: recipe, examples: new}}"
 
 
 def grown(protocol: Protocol, size: int) -> Protocol:
@@ -1072,15 +1128,22 @@ class Hypotheses(Block):
         return hypotheses
 
 
-def read_protocol(path: Path | str) -> Protocol:
+def read_protocol(path: Path | str, frozen: bool = False) -> Protocol:
     """Read and check a protocol.
+
+    Parameters
+    ----------
+    frozen : of a run directory; one that names no rules was frozen under the first
 
     Raises
     ------
     UserError
         With every mistake that was found, one a line, ``FILE:LINE: KEY.PATH: what is wrong, what is allowed``.
     """
-    return validated(Protocol, read_document(path))
+    document = read_document(path)
+    if frozen and isinstance(document.root.content, dict):
+        document.root.content.setdefault("rules", Node(1, document.root.line))
+    return validated(Protocol, document)
 
 
 def read_hypotheses(path: Path | str) -> Hypotheses:
@@ -1153,7 +1216,14 @@ def resolved(protocol: Protocol) -> dict[str, Any]:
     for key in ("features", "stop", "ladder"):  # as protocols were before they could have them: their hashes stay
         if plain[key] is None:
             del plain[key]
+    if plain["control_floor"] == CONTROL_FLOOR:
+        del plain["control_floor"]
     return plain
+
+
+def claims_asymmetry(protocol: Protocol) -> bool:
+    """Whether a hypothesis is on the asymmetry, whose meaning changed with rules 2."""
+    return any(h.metric == ASYMMETRY for h in protocol.hypotheses)
 
 
 def dump(protocol: Protocol) -> str:
@@ -1169,6 +1239,8 @@ def protocol_hash(protocol: Protocol) -> str:
     """
     plain = resolved(protocol)
     plain["dataset"].pop("path")
+    if protocol.rules < 2 or not claims_asymmetry(protocol):  # a claim that means the same keeps its hash
+        plain.pop("rules")
     plain["student"]["seeds"].sort()
     plain["hypotheses"] = {h.pop("name"): h | {"controls": sorted(h["controls"])} for h in plain["hypotheses"]}
     for settings in plain["arms"].values():
@@ -1213,6 +1285,13 @@ def compare(old: Protocol, new: Protocol) -> Change:
     arm is swept now, is not new.
     """
     before, after = _fixed(old), _fixed(new)
+    if old.rules != new.rules and (claims_asymmetry(old) or claims_asymmetry(new)):
+        was = "its hypothesis `asymmetry` was the claim on h, which is withdrawn" if claims_asymmetry(old) else (
+            "it was frozen under earlier rules, by which `asymmetry` was the claim on h"
+        )  # fmt: skip
+        now = "the word now claims that errors are held to more firmly (docs/errors-and-knowledge.md)"
+        remedy = "a new --run-dir takes the new claim, --store OLD/replicates keeps the networks"
+        return Change(refusals=(f"{was}; {now}: {remedy}, and `kdstats report` still reads the old run",))
     refusals = [
         f"{key} was {json.dumps(before[key])}, is {json.dumps(after[key])}"
         for key in before
@@ -1244,7 +1323,8 @@ def _fixed(protocol: Protocol) -> dict[str, Any]:
     """All that no amendment changes, by path."""
     plain = resolved(protocol)
     fixed = {
-        key: plain.get(key) for key in ("name", "seed", "initialisation", "level", "correction", "features", "stop")
+        key: plain.get(key)
+        for key in ("name", "seed", "initialisation", "level", "correction", "features", "stop", "control_floor")
     }
     fixed |= {f"{role}.model": plain[role]["model"] for role in ("teacher", "student")}
     fixed |= {f"dataset.{key}": value for key, value in plain["dataset"].items() if key != "path"}

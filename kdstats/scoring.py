@@ -12,10 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import kdstats
-from kdstats import metrics
-from kdstats.catalog import ARMS, METRICS
+from kdstats import inheritance, metrics
+from kdstats.catalog import METRICS
 from kdstats.errors import UserError
-from kdstats.plan import Plan, Replicate, clusters, swaps_teachers
+from kdstats.inheritance import Swapped
+from kdstats.plan import Plan, Replicate, clusters, partners, swaps_teachers
 from kdstats.protocol import Point, parameters_text
 from kdstats.stats.frames import EXAMPLES
 from kdstats.stats.results import LARGEST
@@ -181,28 +182,28 @@ def agreements(networks: Networks, keys: Sequence[Key]) -> tuple[NDArray[np.bool
     return np.asarray(right), np.asarray(agrees)
 
 
-def held_out(networks: Networks, keys: Sequence[Key]) -> tuple[NDArray[np.int64], int]:
-    """How many held-out controls agree with each network's teacher, (len(keys), N), and how many there are.
+def swapped(networks: Networks, arm: Point, control: Point, pairs: Sequence[tuple[int, int]]) -> Swapped:
+    """Teachers that were swapped, and their students of two arms: of the one taught by their own, of the other by its
+    partner.
 
-    Held out are all students of labels alone (siddo, ce), of every teacher, but those of the same teacher and seed:
-    they take no part in that pair's contrast, and say how difficult an example is.
+    Parameters
+    ----------
+    arm, control : points of kd and of kd-other
+    pairs : (teacher, seed) of the students; both teachers of each swapped pair are among them
     """
-    plain = [
-        (key, logits.argmax(1))
-        for key, replicate in networks.by_key.items()
-        if replicate.point and ARMS[replicate.kind].plain and (logits := networks.logits(key)) is not None
-    ]
-    counts, sizes = [], set()
-    for _, _, teacher, seed in keys:
-        logits = networks.teacher_logits(teacher)
-        assert logits is not None
-        others = [classes for (_, _, *pair), classes in plain if pair != [teacher, seed]]
-        sizes.add(len(others))
-        counts.append(np.sum([classes == logits.argmax(1) for classes in others], axis=0, dtype=np.int64))
-    if len(sizes) > 1:
-        raise metrics.UndefinedMetric("some controls failed to train, so pairs have unequal numbers of held-out ones")
-    m = sizes.pop()
-    return (np.stack(counts) if m else np.zeros((len(keys), len(networks.labels)), np.int64)), m
+    numbers = sorted({teacher for teacher, _ in pairs}, key=networks.plan.protocol.teacher.seeds.index)
+    row = {teacher: i for i, teacher in enumerate(numbers)}
+    partner = partners(networks.plan.protocol)
+    logits = np.stack([networks.logits(("teacher", "", teacher, None)) for teacher in numbers])  # type: ignore[misc]
+    keys: list[tuple[Key, int, int]] = []  # network, who taught it, whose weights it began with
+    for point, other in ((arm, False), (control, True)):
+        keys += [((*point_key(point), *pair), partner[pair[0]] if other else pair[0], pair[0]) for pair in pairs]
+    students = np.stack([networks.logits(key).argmax(1) for key, _, _ in keys])  # type: ignore[union-attr]
+    began = np.array([row[start] for _, _, start in keys]) if arm.initialisation == "teacher" else None
+    both = [(row[teacher], row[partner[teacher]]) for teacher in numbers if row[teacher] < row[partner[teacher]]]
+    return inheritance.swapped(
+        logits, students, networks.labels, [row[by] for _, by, _ in keys], both, started_from=began
+    )  # fmt: skip
 
 
 def transfers(networks: Networks, pairs: Sequence[tuple[Point, Point]]) -> pd.DataFrame:

@@ -17,15 +17,16 @@ import pandas as pd
 import kdstats
 from kdstats import metrics, scoring, store
 from kdstats.catalog import ARMS, ASYMMETRY, AT_A_MARGIN, CORRECTION_NAMES
+from kdstats.contrasts import Table, tabulate
 from kdstats.errors import UserError
 from kdstats.plan import in_pairs, smallest_p, units
 from kdstats.protocol import NEEDED, HypothesisPoint, Point, Protocol, hypothesis_points, protocol_hash
 from kdstats.reporting.results import listed, plural, records
 from kdstats.reporting.tables import NONE, p_text
 from kdstats.reporting.tables import Table as Report
+from kdstats.sentences import named, number
 from kdstats.stats import planning
 from kdstats.stats.planning import MOST, Components, Examples, Power
-from kdstats.verdicts import Table, named, number, tabulate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -342,7 +342,7 @@ def read_frozen(run: Path) -> Frozen:
     recorded = (amendments[-1]["hash"] if amendments else environment["protocol_hash"])[:12]
     restores = f"`kdstats run` with the protocol of hash {recorded} writes it again"
     try:
-        protocol = read_protocol(file)
+        protocol = read_protocol(file, frozen=True)
     except UserError as error:
         raise UserError(f"{file}: the frozen protocol is missing or damaged; {restores} ({error})") from None
     found = protocol_hash(protocol)
@@ -375,14 +375,16 @@ def freeze(
         file = run / "protocol.yaml"
         if not file.exists() and not (run / "environment.json").exists():
             record = {"protocol_hash": protocol_hash(protocol), "data_fingerprint": fingerprint}
-            record |= dict(environment) | {"students_existed": students_existed}
+            record |= dict(environment) | {"students_existed": students_existed, "rules": protocol.rules}
             write_json(run / "environment.json", record)
             write_whole(file, dump(protocol).encode())
             return Frozen(protocol, record["protocol_hash"], record)
         records, amendments = _records(run)
+        rules = records.get("rules", 1)  # verdicts keep the rules that they were declared under
+        same = protocol.model_copy(update={"rules": rules})
         if protocol_hash(protocol) == (amendments[-1]["hash"] if amendments else records["protocol_hash"]):
-            if not file.exists() or file.read_bytes() != dump(protocol).encode():
-                write_whole(file, dump(protocol).encode())  # killed before it was written, or damaged since
+            if not _reads_as(file, same):
+                write_whole(file, dump(same).encode())  # killed before it was written, or damaged since
             return _same_data(run, read_frozen(run), fingerprint)
         old = _same_data(run, read_frozen(run), fingerprint)
         amendment = amend(run, old, protocol)
@@ -391,8 +393,16 @@ def freeze(
             {"when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **amendment},
         )
         write_json(run / "amendments.json", amendments)
-        write_whole(file, dump(protocol).encode())
-        return Frozen(protocol, amendment["hash"], old.environment, amendments)
+        write_whole(file, dump(same).encode())
+        return Frozen(same, amendment["hash"], old.environment, amendments)
+
+
+def _reads_as(file: Path, protocol: Protocol) -> bool:
+    """Whether a frozen file holds this protocol."""
+    try:
+        return dump(read_protocol(file, frozen=True)) == dump(protocol)
+    except UserError:
+        return False
 
 
 def freeze_study(run: Path, study: str, trends: Mapping[str, str], values: Sequence[str]) -> frozenset[str]:

@@ -16,8 +16,8 @@ from kdstats import metrics, stats
 from kdstats.catalog import CORRECTION_NAMES, metric_label
 from kdstats.protocol import Protocol, parameters_text
 from kdstats.scoring import Networks
+from kdstats.sentences import number, p_words
 from kdstats.study import AFFINITY, MATCHED, OF_TEST, TEACHER, Study, Trend, in_blocks, points_at, trend_units
-from kdstats.verdicts import number, p_words
 
 TRENDS = (
     "study", "study_hash", "trend", "declared", "metric", "arm", "control", "direction", "margin", "over", "first",

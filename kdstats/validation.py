@@ -23,11 +23,12 @@ from numpy.random import Generator
 
 import kdstats
 from kdstats import store
+from kdstats.contrasts import Evidence
 from kdstats.errors import UserError
 from kdstats.protocol import HypothesisPoint, Point
 from kdstats.stats import validity
 from kdstats.stats.validity import FAST, Bound, Cell, Outcome, Row, run_cell
-from kdstats.verdicts import Evidence, judge
+from kdstats.verdicts import judge
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

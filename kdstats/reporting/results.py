@@ -23,6 +23,8 @@ COLUMNS = {
     " estimate ci_low ci_high p_value p_adjusted margin family correction level verdict sentence",
     "ladder": "metric setting part rung arm arm_params control control_params scope_teachers scope_examples n_teachers"
     " n_units estimate ci_low ci_high ci_level test p_value p_adjusted share share_low share_high note sentence",
+    "inheritance": "arm arm_params control control_params part label unit n_teachers n_units n_examples estimate ci_low"
+    " ci_high ci_level note sentence",
     "transfers": "arm arm_params control control_params teacher seed n_correct n_wrong repaired broken infected cured"
     " net_repaired net_infected",
     "curves": "arm arm_params teacher seed epoch loss",
@@ -63,6 +65,7 @@ class Results:
     curves: pd.DataFrame
     failures: pd.DataFrame
     ladder: pd.DataFrame = field(default_factory=pd.DataFrame)
+    inheritance: pd.DataFrame = field(default_factory=pd.DataFrame)
     features: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def tidy(self) -> "Results":
@@ -288,12 +291,9 @@ def clean(value: Any) -> str:
 # Words -----------------------------------------------------------------------------------------------------------
 
 ESTIMATORS = {
-    "headroom": "Asymmetry h",
+    "headroom": "h",
     "raw": "Raw asymmetry Δ⁻ − Δ⁺",
-    "log_odds": "Asymmetry in log-odds",
-    "matched": "Asymmetry, matched for difficulty",
-    "gain_right": "Gain g⁺ (teacher right)",
-    "gain_wrong": "Gain g⁻ (teacher wrong)",
+    "firmness": "Firmness of errors, θ₀",
 }
 
 

@@ -10,8 +10,7 @@ import pandas as pd
 
 import kdstats
 from kdstats.catalog import ASYMMETRY, AT_A_MARGIN, CORRECTION_NAMES, CORRECTIONS, METRICS, SMALLEST_SHOWN
-from kdstats.metrics import caution
-from kdstats.plan import swaps_teachers
+from kdstats.metrics import ESTIMATORS
 from kdstats.reporting.results import (
     LATE,
     Point,
@@ -508,7 +507,7 @@ def asymmetry(results: Results) -> Table:
         "Estimator": [metric_label(row["metric"], row["estimator"]) for row in found],
         "About": [f"{scope_words(row)} ({unit_words(row)})" for row in found],
         "Estimate [interval]": list(map(interval_text, found)),
-        "Read with care": [_care(points, row) for row in found],
+        "Read with care": [_care(row) for row in found],
     }
     return Table(
         "Asymmetry, descriptive estimators",
@@ -524,10 +523,9 @@ def asymmetry(results: Results) -> Table:
     )
 
 
-def _care(points: Mapping[tuple[str, str], Point], row: Row) -> str:
-    other = swaps_teachers(points[row["control"], row["control_params"]].kind)
+def _care(row: Row) -> str:
     missing = row["note"] if row["estimate"] != row["estimate"] else ""
-    return "; ".join(filter(None, (caution(row["estimator"], other), missing, _failed(row))))
+    return "; ".join(filter(None, (ESTIMATORS[row["estimator"]], missing, _failed(row))))
 
 
 # Transfers -------------------------------------------------------------------------------------------------------
