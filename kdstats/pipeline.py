@@ -515,8 +515,8 @@ def _exploratory(protocol: Protocol) -> Iterable["Comparison"]:
         described = "headroom" if other else "raw" if ARMS[control.kind].plain else None
         if described and ARMS[arm.kind].target == "own_teacher":
             one = replace(base, metric=ASYMMETRY, estimator=described)
-            new = {"scope_examples": "new", "test": "two-way-t"}
-            yield replace(one, test="anytime") if protocol.stop else replace(one, **new)
+            new = replace(one, scope_examples="new", test="two-way-t")
+            yield replace(one, test="anytime") if protocol.stop else new
 
 
 def _devices(networks: "Networks", allow_mixed: bool) -> list[str]:

@@ -111,8 +111,8 @@ def _of_swaps(
             )
         return (
             f"That errors are held to more firmly than right answers is not shown ({estimate}; {reason}). This test"
-            " cannot show the opposite: a student that blends its teacher's outputs with its own looks like that with no"
-            f" preference at all. {scope}{named_too}"
+            " cannot show the opposite: a student that blends its teacher's outputs with its own looks like that with"
+            f" no preference at all. {scope}{named_too}"
         )
     errors = row["metric"] == "inherits_errors"
     between = "" if np.isnan(row["ci_low"]) else f" [{points(row['ci_low'])}, {points(row['ci_high'])}]"
