@@ -14,7 +14,7 @@ from kdstats import metrics
 from kdstats.catalog import ASYMMETRY, INHERITANCE
 from kdstats.comparisons import Comparison, claimed
 from kdstats.metrics.swaps import FEWEST_PAIRS, FEWEST_SPLIT
-from kdstats.metrics.third_answers import FEWEST_EXAMPLES, FEWEST_THIRD
+from kdstats.metrics.thirds import FEWEST_EXAMPLES, FEWEST_THIRD
 
 BALANCED, BY_CLASS, FIRMNESS = "balanced", "by class", "firmness"
 ESTIMATORS = (BALANCED, BY_CLASS, FIRMNESS)

@@ -808,7 +808,7 @@ class Protocol(Block):
             except Mistakes as mistakes:
                 found += [((i, *path), sentence) for path, sentence in mistakes.found]
             else:
-                if hypothesis.metric in INHERITANCE or (hypothesis.metric == ASYMMETRY and info.data["rules"] > 1):
+                if hypothesis.metric in INHERITANCE or (hypothesis.metric == ASYMMETRY and info.data.get("rules", RULES) > 1):
                     misfits = _inheritance_misfits(hypothesis, arms, _pairs_of(info))
                     found += [((i, *path), sentence) for path, sentence in misfits]
         if info.data.get("features", NO_FEATURES) is None:
@@ -1031,6 +1031,7 @@ def _pairs_of(info: ValidationInfo) -> int:
 def _inheritance_misfits(hypothesis: Hypothesis, arms: Mapping[str, Arm], pairs: int) -> Iterator[Mistake]:
     """W, K and θ₀ need students of both teachers of a pair, made by one recipe."""
     metric, arm = hypothesis.metric, arms[hypothesis.arm]
+    own = ARMS[arm.kind].target == "own_teacher"
     for i, name in enumerate(hypothesis.controls):
         if ARMS[arms[name].kind].learns_from != "other":
             yield (
@@ -1039,11 +1040,11 @@ def _inheritance_misfits(hypothesis: Hypothesis, arms: Mapping[str, Arm], pairs:
                 " teacher: write `control: kd-other`, and the arm `kd-other` with kd's own parameters"
                 " (docs/errors-and-knowledge.md says why no other control can carry it)",
             )
-        elif ARMS[arm.kind].objective != ARMS[arms[name].kind].objective:
+        elif own and ARMS[arm.kind].objective != ARMS[arms[name].kind].objective:
             yield ("arm",), f"{hypothesis.arm} and {name} have different losses: students of one recipe are compared"
-    if len(hypothesis.controls) > 1:
+    if len(hypothesis.controls) > 1 and all(ARMS[arms[c].kind].learns_from == "other" for c in hypothesis.controls):
         yield ("controls",), f"{metric} has one control, the students of the other teacher"
-    if ARMS[arm.kind].target != "own_teacher":
+    if not own:
         yield ("arm",), f"{metric} is of an arm taught by its own teacher; {hypothesis.arm} is not"
     if hypothesis.scope.teachers == "each":
         yield (

@@ -52,7 +52,7 @@ hypotheses:
     controls: [siddo, kd-other, rcd]
     direction: greater
     margin: 0.01
-  - {metric: asymmetry, arm: kd, control: kd-other, direction: two-sided}
+  - {metric: asymmetry, arm: kd, control: kd-other, direction: "greater"}
 """
 
 
@@ -177,9 +177,18 @@ MISTAKES = [
     ("margin: 0.01", "scope: {examples: old}", "p.yaml:20: hypotheses[0].scope.examples: 'old'", "this test set, new"),
     ("margin: 0.01", "family: exploratory", "p.yaml:20: hypotheses[0].family: exploratory is the family"),
     ("margin: 0.01", "alpha: 0.01", "p.yaml:20: hypotheses[0].alpha: alpha is only the teacher's weight"),
-    ("two-sided}", "two-sided, test: wilcoxon}", "p.yaml:21: hypotheses[1].test: ", "for new examples take two-way-t"),
-    ("two-sided}", "two-sided, name: kd-agrees}", "p.yaml:21: hypotheses[1]: a second hypothesis 'kd-agrees'"),
-    ("control: kd-other", "control: siddo", "p.yaml:21: hypotheses[1].control: ", "tested against kd-other alone"),
+    ('"greater"}', 'greater, test: wilcoxon}', "p.yaml:21: hypotheses[1].test: ", "for new examples take two-way-t"),
+    ('"greater"}', 'greater, name: kd-agrees}', "p.yaml:21: hypotheses[1]: a second hypothesis 'kd-agrees'"),
+    ("control: kd-other", "control: siddo", "p.yaml:21: hypotheses[1].control: ", "write `control: kd-other`"),
+    ("control: kd-other", "controls: [kd-other, rcd]", "p.yaml:21: hypotheses[1].controls[1]: ", "taught by no other"),
+    ('"greater"}', "less}", "p.yaml:21: hypotheses[1].direction: less: ", "looks like a student that blends"),
+    ('"greater"}', "two-sided}", "p.yaml:21: hypotheses[1].direction: two-sided: ", "greater"),
+    ('"greater"}', "greater, margin: .1}", "p.yaml:21: hypotheses[1].margin: ", "leave the margin out"),
+    ('"greater"}', "greater, scope: these}", "p.yaml:21: hypotheses[1].scope: ", "{teachers: recipe, examples: new}"),
+    ('"greater"}', "greater, scope: each}", "p.yaml:21: hypotheses[1].scope", "speaks of no teacher alone"),
+    ("seeds: 10", "seeds: 4", "p.yaml:21: hypotheses[1]: ", "needs 3 swapped pairs", "teacher: {seeds: 6}"),
+    ("name: digits", "name: digits\ncontrol_floor: 2", "p.yaml:2: control_floor: 2 is not allowed"),
+    ("name: digits", "name: digits\nrules: 9", "p.yaml:2: rules: 9 is not allowed"),
     ("    alpha: [.1, .5, .9]", "    alpha: [.1, .9]", "p.yaml:18: hypotheses[0].controls[1]: ", "alpha=0.5"),
     ("  ce:", "\tce:", "p.yaml:9:1: malformed YAML: a tab cannot stand here"),
     ("9e-1]", "9e-1", "p.yaml:10:28: malformed YAML: expected ',' or ']'"),
@@ -312,7 +321,7 @@ def test_an_arm_with_another_loss_is_compared_at_its_own_parameters(tmp_path: Pa
 
 def test_asymmetry_of_an_arm_without_its_own_teacher_is_refused(tmp_path: Path) -> None:
     (line,) = refusal(tmp_path, base("arm: kd, control", "arm: siddo, control"))
-    assert line.startswith("p.yaml:21: hypotheses[1].arm: the asymmetry is that of an arm taught by its own teacher")
+    assert line.startswith("p.yaml:21: hypotheses[1].arm: asymmetry is of an arm taught by its own teacher; siddo is not")
 
 
 def test_identical_claims_are_refused(tmp_path: Path) -> None:
@@ -463,8 +472,10 @@ def test_metrics_that_hypotheses_need_are_measured() -> None:
         "accuracy", "agreement", "capa",
     )  # fmt: skip
     arms = ["kd", "kd-other"]
-    asymmetry = h | {"metric": "asymmetry", "control": "kd-other"}
-    assert protocol(metrics=[], arms=arms, hypotheses=[asymmetry]).metrics == ("positive_transfer", "negative_transfer")
+    for metric in ("inherits_errors", "asymmetry"):
+        swapped = h | {"metric": metric, "control": "kd-other", "direction": "greater"}
+        needed = protocol(metrics=[], arms=arms, hypotheses=[swapped]).metrics
+        assert needed == ("positive_transfer", "negative_transfer")
 
 
 def test_optimisers_bring_their_defaults() -> None:
@@ -685,7 +696,7 @@ def test_resolved_writes_every_default(tmp_path: Path) -> None:
         "kind": "rcd", "initialisation": "teacher", "alpha": [0.1, 0.5, 0.9], "noise": ["gaussian", "uniform"],
         "redraw": False, "scale": "teacher", "space": "logits", "temperature": 4.0,
     }  # fmt: skip
-    absent = {"features", "stop", "ladder"}  # so that older protocols keep their hash
+    absent = {"features", "stop", "ladder", "control_floor"}  # so that older protocols keep their hash
     assert set(plain) == set(Protocol.model_fields) - absent
     assert plain["hypotheses"][1]["scope"] == {"teachers": "recipe", "examples": "new"}
 
@@ -710,6 +721,33 @@ def test_hash_is_of_what_is_tested_not_of_how_it_is_written(tmp_path: Path) -> N
     texts = [base(old, new).replace("    alpha: [.1, .5, .9]", "    alpha: [.1, .5, .9, .91]") for old, new in others]
     texts = [text.replace("rcd: {alpha: [.1, .5, .9]", "rcd: {alpha: [.1, .5, .9, .91]") for text in texts]
     assert len({here} | {protocol_hash(read(tmp_path, text)) for text in texts}) == len(others) + 1
+
+
+def test_a_claim_that_changed_its_meaning_has_another_hash_and_no_other_has(tmp_path: Path) -> None:
+    """The values are those of the commit before rules had editions: runs of then must still be found."""
+    before = "name: digits", "name: digits\nrules: 1"
+    texts = [base(*before), BASE.partition("  - {metric: asymmetry")[0]]
+    hashes = [protocol_hash(read(tmp_path, text)) for text in texts]
+    assert [one[:12] for one in hashes] == ["47c4a9a866cb", "4ebf767a9c6b"]
+    assert protocol_hash(read(tmp_path, BASE)) != hashes[0]
+
+
+def test_a_frozen_protocol_without_rules_has_the_first(tmp_path: Path) -> None:
+    file = tmp_path / "protocol.yaml"
+    file.write_text(BASE.replace('"greater"', "two-sided"))  # which h could be claimed in
+    assert read_protocol(file, frozen=True).rules == 1
+    with pytest.raises(UserError, match="blends"):
+        read_protocol(file)
+
+
+def test_a_run_that_claimed_h_is_no_run_of_the_new_claim(tmp_path: Path) -> None:
+    old, new = read(tmp_path, base("name: digits", "name: digits\nrules: 1")), read(tmp_path, BASE)
+    (refusal_,) = compare(old, new).refusals
+    assert "withdrawn" in refusal_ and "--run-dir" in refusal_ and "--store" in refusal_
+    plain = read(tmp_path, BASE.partition("  - {metric: asymmetry")[0])
+    assert compare(plain.model_copy(update={"rules": 1}), plain).refusals == ()
+    (added,) = compare(plain.model_copy(update={"rules": 1}), new).refusals
+    assert "earlier rules" in added
 
 
 def test_zero_has_no_sign() -> None:

@@ -52,9 +52,11 @@ from kdstats.metrics.similarity import (
     rank_disagreement,
 )
 from kdstats.metrics.swaps import Balanced, Swap, balanced, checked, of_students, repeated_errors, swap
-from kdstats.metrics.third_answers import Firmness, ThirdAnswers, confidence_margins, firmness, third_answers
+from kdstats.metrics.thirds import Firmness, ThirdAnswers, confidence_margins, firmness, third_answers
 from kdstats.metrics.transfers import (
-    ESTIMATORS,
+    ESTIMATORS as ESTIMATORS,
+)
+from kdstats.metrics.transfers import (
     Transfer,
     TransferMasks,
     asymmetry_examples,
@@ -68,7 +70,6 @@ from kdstats.metrics.transfers import (
 )
 
 __all__ = [
-    "ESTIMATORS",
     "Balanced",
     "DisagreementEquality",
     "Distinctness",

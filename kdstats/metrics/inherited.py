@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from kdstats.metrics._arrays import UndefinedMetric, Values
 from kdstats.metrics.swaps import Balanced, Swap, balanced, checked, repeated_errors, swap
-from kdstats.metrics.third_answers import Firmness, ThirdAnswers, confidence_margins, firmness, third_answers
+from kdstats.metrics.thirds import Firmness, ThirdAnswers, confidence_margins, firmness, third_answers
 
 
 @dataclass(frozen=True, eq=False)

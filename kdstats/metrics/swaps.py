@@ -12,7 +12,7 @@ than its partner, and hands over nothing but its quality, gives W > 0.
 
 What W and K cannot tell (docs/errors-and-knowledge.md): W − K = u_r − u_w, the shares of answers that are neither. So
 they are two views of one swap, and with two classes they are equal. Whether errors are held to *more firmly* is asked
-of those third answers, in `kdstats.metrics.third_answers`.
+of those third answers, in `kdstats.metrics.thirds`.
 
 References
 ----------
