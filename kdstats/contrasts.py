@@ -213,6 +213,8 @@ def _of_swaps(
     }  # fmt: skip
     try:
         of = evidence.swapped(c.arm, c.control, whole)
+        if c.scope_teachers == "these":
+            found["n_units"] = len(of.students)
         result = inheritance.tested(of, c, ci_level)
     except metrics.UndefinedMetric as reason:
         note = "; ".join(filter(None, (str(reason), left_out)))

@@ -808,7 +808,8 @@ class Protocol(Block):
             except Mistakes as mistakes:
                 found += [((i, *path), sentence) for path, sentence in mistakes.found]
             else:
-                if hypothesis.metric in INHERITANCE or (hypothesis.metric == ASYMMETRY and info.data.get("rules", RULES) > 1):
+                new = info.data.get("rules", RULES) > 1
+                if hypothesis.metric in INHERITANCE or (hypothesis.metric == ASYMMETRY and new):
                     misfits = _inheritance_misfits(hypothesis, arms, _pairs_of(info))
                     found += [((i, *path), sentence) for path, sentence in misfits]
         if info.data.get("features", NO_FEATURES) is None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from kdstats import inheritance, inheritance_table, metrics
+from kdstats.answers import judge_answers
 from kdstats.contrasts import Evidence
 from kdstats.protocol import HypothesisPoint, Point
 from kdstats.verdicts import judge
@@ -302,3 +303,22 @@ def test_h_of_one_copied_share_is_what_pure_copying_gives():
     ]
     assert inheritance_table.copied_h(0.5, *differs) == pytest.approx(it.headroom, abs=0.02)
     assert it.headroom > 0.1
+
+
+def test_arrays_are_judged_as_a_protocol_is():
+    world = World((0.4, 0.4))
+    of = world.swapped(KD, OTHER, world.pairs)
+    found = judge_answers(world.logits, of.students, world.y, of.taught_by, of.pairs, started_from=of.started_from)
+    _, protocol = verdicts_of(world)
+    for column in ("metric", "estimate", "ci_low", "ci_high", "p_value", "p_adjusted", "verdict", "n_units"):
+        assert found[column].tolist() == protocol[column].tolist()
+    these = judge_answers(
+        world.teachers, of.students, world.y, of.taught_by, of.pairs, scope="these", metrics=["inherits_errors"]
+    )
+    assert these.loc[0, "n_units"] == 32 and these.loc[0, "verdict"] == "supported"
+    labels = judge_answers(world.teachers, of.students, world.y, of.taught_by, of.pairs)
+    assert "needs their logits" in labels.loc[2, "sentence"] and labels.loc[2, "verdict"] == "not shown"
+    with pytest.raises(ValueError, match="taught no student"):
+        judge_answers(world.teachers, of.students, world.y, np.zeros(32, int), of.pairs)
+    with pytest.raises(ValueError, match="they are inherits_errors"):
+        judge_answers(world.teachers, of.students, world.y, of.taught_by, of.pairs, metrics=["h"])

@@ -76,9 +76,8 @@ def inheritance(
     Returns
     -------
     Inheritance
-        Intervals and p-values over new teachers and new examples come from ``values``:
-        ``kdstats.stats.two_way(found.errors.values)``, the test that protocols use; ``kdstats.inheritance.judge`` makes
-        verdicts of them.
+        Intervals over new teachers and new examples: ``kdstats.stats.two_way(found.errors.values)``. Verdicts, which
+        ask for more than p ≤ level: ``kdstats.answers.judge_answers``.
 
     Raises
     ------
