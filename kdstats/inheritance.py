@@ -15,6 +15,7 @@ from kdstats.catalog import ASYMMETRY, INHERITANCE
 from kdstats.comparisons import Comparison, claimed
 from kdstats.metrics.swaps import FEWEST_PAIRS, FEWEST_SPLIT
 from kdstats.metrics.thirds import FEWEST_EXAMPLES, FEWEST_THIRD
+from kdstats.protocol import Point
 
 BALANCED, BY_CLASS, FIRMNESS = "balanced", "by class", "firmness"
 ESTIMATORS = (BALANCED, BY_CLASS, FIRMNESS)
@@ -27,7 +28,8 @@ class Swapped:
     Attributes
     ----------
     teachers : (T, N) classes they say
-    margins : (T, N), log p(top) − log p(second); None where only classes are known, or there are two classes
+    confidence : μ and λ of both teachers of each pair (`kdstats.metrics.confidence`), (Q, 2, N) each; None where only
+        classes are known, or there are two
     students : (M, N) classes they say
     labels : (N,) true classes
     taught_by, started_from : (M,) rows of ``teachers``; started_from is None where students share no initial weights
@@ -36,7 +38,7 @@ class Swapped:
     """
 
     teachers: NDArray[Any]
-    margins: NDArray[np.float64] | None
+    confidence: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     students: NDArray[Any]
     labels: NDArray[Any]
     taught_by: NDArray[np.intp]
@@ -70,12 +72,18 @@ def swapped(
     answered, _ = metrics.answers(students, "students")
     t, s, y, by, pair = metrics.checked(said, answered, labels, taught_by, pairs)
     classes = logits.shape[2] if logits is not None else int(max(t.max(), s.max(), y.max())) + 1
-    margins = metrics.confidence_margins(logits) if logits is not None and classes > 2 else None
+    sure = metrics.confidence(logits, y, pair) if logits is not None and classes > 2 else None
     began = None if started_from is None else np.asarray(started_from)
-    return Swapped(t, margins, s, y, by, began, pair, classes)
+    return Swapped(t, sure, s, y, by, began, pair, classes)
 
 
 # Claims ----------------------------------------------------------------------------------------------------------
+
+
+def comparison(metric: str, estimator: str) -> Comparison:
+    """That the metric is above 0, of the recipe and on new examples; of answers, which have no arms."""
+    nobody = Point("", "", (), "fresh")
+    return Comparison(metric, nobody, nobody, "recipe", "new", "two-way-t", "greater", None, estimator)
 
 
 def differences(of: Swapped, metric: str) -> tuple[metrics.Swap, NDArray[np.float64]]:
@@ -95,7 +103,7 @@ def tested(of: Swapped, c: Comparison, ci_level: float) -> dict[str, Any]:
     if c.estimator == FIRMNESS:
         return _firmness(of, c, ci_level)
     split, g = differences(of, c.metric)
-    _enough(split, c)
+    enough(split, c.scope_teachers)
     if c.scope_teachers == "these":
         by_class = of.labels if c.estimator == BY_CLASS else None
         rows, owners = metrics.of_students(*of.arrays, knowledge=c.metric == "inherits_knowledge", classes=by_class)
@@ -115,10 +123,10 @@ def tested(of: Swapped, c: Comparison, ci_level: float) -> dict[str, Any]:
     return flipped | {name: spread[name] for name in ("sem", "df", "ci_low", "ci_high")}
 
 
-def _enough(split: metrics.Swap, c: Comparison) -> None:
+def enough(split: metrics.Swap, scope_teachers: str) -> None:
     """Whether there is enough for a claim; by the numbers that simulations held their level at."""
     pairs = len(split.halves)
-    if c.scope_teachers == "recipe" and pairs < FEWEST_PAIRS:
+    if scope_teachers == "recipe" and pairs < FEWEST_PAIRS:
         raise metrics.UndefinedMetric(
             f"{pairs} pair{'s' if pairs != 1 else ''} of teachers with students of both: a claim about the recipe needs"
             f" {FEWEST_PAIRS}, so {2 * FEWEST_PAIRS} teachers"
@@ -133,10 +141,10 @@ def _enough(split: metrics.Swap, c: Comparison) -> None:
 def _firmness(of: Swapped, c: Comparison, ci_level: float) -> dict[str, Any]:
     """θ₀ and the four gates of its claim (methods: one direction, supported or not shown)."""
     split = metrics.swap(*of.arrays)
-    _enough(split, c)
+    enough(split, c.scope_teachers)
     if of.classes < 3:
         raise metrics.UndefinedMetric("with two classes there is no third answer, so no asymmetry to be estimated")
-    if of.margins is None:
+    if of.confidence is None:
         raise metrics.UndefinedMetric(
             "θ₀ compares answers at equal confidence of the teachers, so it needs their logits"
         )
@@ -149,7 +157,7 @@ def _firmness(of: Swapped, c: Comparison, ci_level: float) -> dict[str, Any]:
             raise metrics.UndefinedMetric(
                 f"{there:.0f} {what}: {needed} are needed; more test examples, students or classes would give them"
             )
-    found = metrics.firmness(split, of.margins[of.pairs])
+    found = metrics.firmness(split, *of.confidence)
     row = claimed(found.values.mean(axis=1), found.values, replace(c, direction="greater"), None, ci_level)
     unsure = found.where_less_sure
     gates = [

@@ -128,9 +128,8 @@ def _of_point(
         row("copied_wrong", lambda: third.copied_wrong)
         row("copied_right", lambda: third.copied_right)
         parts += _h(evidence, table, arm, control, arms, of, third, ci_level)
-    if of.margins is not None:
-        margins = of.margins[of.pairs]
-        row("firmness", lambda: metrics.firmness(split, margins).values)
+    if (sure := of.confidence) is not None:
+        row("firmness", lambda: metrics.firmness(split, *sure).values)
     order = list(LABELS)
     return [
         common | {"label": LABELS[part["part"]], "unit": _unit(part["part"])} | part

@@ -52,7 +52,7 @@ from kdstats.metrics.similarity import (
     rank_disagreement,
 )
 from kdstats.metrics.swaps import Balanced, Swap, balanced, checked, of_students, repeated_errors, swap
-from kdstats.metrics.thirds import Firmness, ThirdAnswers, confidence_margins, firmness, third_answers
+from kdstats.metrics.thirds import Firmness, ThirdAnswers, confidence, firmness, third_answers
 from kdstats.metrics.transfers import (
     ESTIMATORS as ESTIMATORS,
 )
@@ -103,7 +103,7 @@ __all__ = [
     "class_affinity",
     "class_average",
     "class_wise_calibration_error",
-    "confidence_margins",
+    "confidence",
     "confusion_rates",
     "copy_probability",
     "copy_probability_examples",

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from kdstats.metrics._arrays import UndefinedMetric, Values
 from kdstats.metrics.swaps import Balanced, Swap, balanced, checked, repeated_errors, swap
-from kdstats.metrics.thirds import Firmness, ThirdAnswers, confidence_margins, firmness, third_answers
+from kdstats.metrics.thirds import Firmness, ThirdAnswers, confidence, firmness, third_answers
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +130,10 @@ def inheritance(
 
 
 def _firmness(of: Swap, logits: np.ndarray, pair: np.ndarray) -> tuple[Firmness | None, str]:
-    if logits.shape[2] == 2:
-        return None, "with two classes there is no third answer: an asymmetry does not exist to be estimated"
-    return firmness(of, confidence_margins(logits)[pair]), ""
+    try:
+        return firmness(of, *confidence(logits, of.labels, pair)), ""
+    except UndefinedMetric as reason:
+        return None, str(reason)
 
 
 def _by_start(

@@ -7,16 +7,18 @@ and
 
     θ = log (third answers of right-taught / third answers of wrong-taught) = log ((1 − c_r) / (1 − c_w))
 
-is above 0 where wrong answers are followed more. But a teacher is more confident where it is right, and a student that
-merely blends its teacher's output with its own then breaks away less often from right answers: θ < 0 with no
-preference at all. θ₀ is θ at equal confidence of the two teachers. It can show one thing only, that errors are held to
-more firmly; its opposite looks like blending.
+is above 0 where wrong answers are followed more. Two things that are no preference move it. A teacher is more confident
+where it is right, so a student that merely blends its teacher's output with its own breaks away less often from right
+answers: θ < 0. And a teacher that is wrong mostly has the true class second, so a student that learns its teacher's
+whole output, second choices included, breaks away to the true class and gives fewer third answers: θ > 0. θ₀ is θ
+where the two teachers are equally confident and leave equally little to third classes. It can show one thing only, that
+errors are held to more firmly; its opposite looks like blending.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from kdstats.metrics._arrays import UndefinedMetric, Values
 from kdstats.metrics.swaps import Swap
@@ -127,68 +129,79 @@ class Firmness:
     Attributes
     ----------
     estimate : θ₀
-    slope : β, by standard deviations of the difference in confidence
+    slopes : β and γ, by standard deviations of the differences in margin and in lead
     values : (Q, N), linearised, their mean is θ₀
     where_less_sure : θ on the examples where the teacher that is wrong is at least as confident; None without any
     """
 
     estimate: float
-    slope: float
+    slopes: tuple[float, float]
     values: Values
     where_less_sure: float | None
 
 
-def firmness(of: Swap, margins: ArrayLike) -> Firmness:
-    """Ridge logistic regression of who gives a third answer on the teachers' difference in confidence.
+def firmness(of: Swap, margins: ArrayLike, leads: ArrayLike) -> Firmness:
+    """Ridge logistic regression of who gives a third answer on how the two teachers differ there.
 
-    With μ = log p(top) − log p(second) of a teacher and d = (μ_right − μ_wrong) / SD over all split (pair, example), a
-    third answer is a wrong-taught student's with probability expit(−θ₀ + β d), by the weighted log-loss plus
-    ½ · .05 (θ₀² + β²).
+    With μ = log p(top) − log p(second) and λ = log p(y or ℓ) − log p(any other class) of a teacher, d and e their
+    differences, right teacher minus wrong, each over its SD over all split (pair, example): a third answer is a
+    wrong-taught student's with probability expit(−θ₀ + β d + γ e), by the weighted log-loss plus
+    ½ · .05 (θ₀² + β² + γ²).
 
     Parameters
     ----------
     of : Swap
-    margins : (Q, 2, N), μ of the first and of the second teacher of each pair
+    margins, leads : (Q, 2, N), μ and λ of the first and of the second teacher of each pair (`confidence`)
 
     Raises
     ------
     ValueError
-        Another shape; margins that are negative or not finite.
+        Another shape; values that are not finite; margins that are negative.
     UndefinedMetric
         As `third_answers`.
 
+    Notes
+    -----
+    Without λ, students that draw their answers from their teacher's softmax, second choices included and nothing
+    preferred, were "supported" in every simulated run; with it in none, and power is the same (kdstats validate).
+
     Examples
     --------
-    Where all differences in confidence are one, d is 0 and the loss is the ridge's and the counts' alone:
+    Where all differences are one, d and e are 0 and the loss is the ridge's and the counts' alone:
 
     >>> from kdstats.metrics import swap
     >>> students = [[0, 2], [0, 1], [2, 1], [1, 2], [1, 0], [1, 0]]
     >>> of = swap([[0, 1], [1, 0]], students, [0, 0], [0, 0, 0, 1, 1, 1], [[0, 1]])
-    >>> found = firmness(of, np.ones((1, 2, 2)))
-    >>> round(found.estimate, 4), found.slope  # of R = 2 and U = 1: 1 − 3 expit(−θ₀) = −.05 θ₀
-    (0.6451, 0.0)
+    >>> found = firmness(of, np.ones((1, 2, 2)), np.ones((1, 2, 2)))
+    >>> round(found.estimate, 4), found.slopes  # of R = 2 and U = 1: 1 − 3 expit(−θ₀) = −.05 θ₀
+    (0.6451, (0.0, 0.0))
     """
-    mu = np.asarray(margins, np.float64)
-    if mu.shape != of.halves.shape:
-        raise ValueError(f"margins has shape {mu.shape}: one a pair, teacher and example is {of.halves.shape}")
-    if not (np.isfinite(mu).all() and (mu >= 0).all()):
-        raise ValueError("margins are differences of the two largest log-probabilities: finite and not negative")
+    mu, lead = np.asarray(margins, np.float64), np.asarray(leads, np.float64)
+    for name, values in (("margins", mu), ("leads", lead)):
+        if values.shape != of.halves.shape:
+            raise ValueError(f"{name} has shape {values.shape}: one a pair, teacher and example is {of.halves.shape}")
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} are differences of log-probabilities: finite")
+    if not (mu >= 0).all():
+        raise ValueError("margins are differences of the two largest log-probabilities: not negative")
     r, w = _counts(of, _weights(of))
-    d = np.where(of.halves[:, 0], mu[:, 0] - mu[:, 1], mu[:, 1] - mu[:, 0])
-    spread = d[of.split].std()
-    x = np.where(of.split, d / spread if spread > 0 else 0.0, 0.0)
-    intercept, slope = _fit(x.ravel(), r.ravel(), w.ravel())
-    p = _expit(intercept + slope * x)
-    hessian = _information(x, r, w, p)
-    residual = w * (1 - p) - r * p
-    solved = np.linalg.solve(hessian, np.array([1.0, 0.0]))
-    moved = (solved[0] + solved[1] * x) * residual  # of the intercept, which is −θ₀
-    values = -intercept - moved.size * (moved - moved.mean())
-    unsure = of.split & (d <= 0)
+    apart = [np.where(of.halves[:, 0], v[:, 0] - v[:, 1], v[:, 1] - v[:, 0]) for v in (mu, lead)]
+    x = np.stack([of.split.astype(float), *(_scaled(each, of.split) for each in apart)], axis=-1)  # (Q, N, 3)
+    at = _fit(x.reshape(-1, 3), r.ravel(), w.ravel())
+    p = _expit(x @ at)
+    of_intercept = np.linalg.solve(_information(x.reshape(-1, 3), r.ravel(), w.ravel(), p.ravel()), [1.0, 0.0, 0.0])
+    moved = (x @ of_intercept) * (w * (1 - p) - r * p)  # of the intercept, which is −θ₀
+    values = -at[0] - moved.size * (moved - moved.mean())
+    unsure = of.split & (apart[0] <= 0)
     there = None
     if unsure.any():
         there = float(np.log((r[unsure].sum() + 0.5) / (w[unsure].sum() + 0.5)))
-    return Firmness(float(-intercept), float(slope), values, there)
+    return Firmness(float(-at[0]), (float(at[1]), float(at[2])), values, there)
+
+
+def _scaled(apart: Values, split: NDArray[np.bool_]) -> Values:
+    spread = apart[split].std()
+    return np.where(split, apart / spread if spread > 0 else 0.0, 0.0)
 
 
 def _expit(x: Values) -> Values:
@@ -196,23 +209,22 @@ def _expit(x: Values) -> Values:
 
 
 def _information(x: Values, r: Values, w: Values, p: Values) -> Values:
-    weight = (r + w) * p * (1 - p)
-    cross = (weight * x).sum()
-    return np.array([[weight.sum(), cross], [cross, (weight * x * x).sum()]]) + RIDGE * np.eye(2)
+    return np.asarray((x * ((r + w) * p * (1 - p))[:, None]).T @ x + RIDGE * np.eye(x.shape[1]))
 
 
-def _fit(x: Values, r: Values, w: Values) -> tuple[float, float]:
+def _fit(x: Values, r: Values, w: Values) -> Values:
     """Newton's method with halved steps; the loss is strictly convex."""
-    at = np.zeros(2)
+    counted = (r + w) > 0  # the others weigh nothing
+    x, r, w = x[counted], r[counted], w[counted]
+    at = np.zeros(x.shape[1])
 
     def loss(b: Values) -> float:
-        eta = b[0] + b[1] * x
+        eta = x @ b
         return float((w * np.logaddexp(0, -eta) + r * np.logaddexp(0, eta)).sum() + RIDGE / 2 * (b @ b))
 
     for _ in range(100):
-        p = _expit(at[0] + at[1] * x)
-        residual = w * (1 - p) - r * p
-        gradient = np.array([residual.sum(), (residual * x).sum()]) - RIDGE * at
+        p = _expit(x @ at)
+        gradient = x.T @ (w * (1 - p) - r * p) - RIDGE * at
         step = np.linalg.solve(_information(x, r, w, p), gradient)
         now, size = loss(at), 1.0
         while loss(at + size * step) > now + 1e-12 * abs(now) and size > 1e-8:
@@ -220,16 +232,54 @@ def _fit(x: Values, r: Values, w: Values) -> tuple[float, float]:
         at = at + size * step
         if np.abs(step).max() < 1e-10:
             break
-    return float(at[0]), float(at[1])
+    return at
 
 
-def confidence_margins(logits: ArrayLike) -> Values:
-    """μ = log p(top) − log p(second), (..., N) from logits (..., N, C): the softmax's denominator cancels.
+def confidence(logits: ArrayLike, labels: ArrayLike, pairs: ArrayLike) -> tuple[Values, Values]:
+    """μ and λ of both teachers of each pair, (Q, 2, N): how sure each is, and how little it leaves to third classes.
+
+        μ = log p(top) − log p(second),  λ = log p(y or ℓ) − log p(any other class)
+
+    with ℓ what the teacher that is wrong says. The softmax's denominator cancels in both. λ is 0 where an example is
+    not split.
+
+    Parameters
+    ----------
+    logits : (T, N, C), C ≥ 3
+    labels : (N,) int
+    pairs : (Q, 2) int, rows of ``logits``
+
+    Raises
+    ------
+    UndefinedMetric
+        Two classes: there is no third.
 
     Examples
     --------
-    >>> confidence_margins([[3.0, 1.0, 0.5], [0.0, 0.0, -1.0]]).tolist()
-    [2.0, 0.0]
+    The first teacher is right (class 0) with margin 2, the second says 1 with margin 1; class 2 has e⁻¹ of e² + 1 in
+    the first:
+
+    >>> mu, lead = confidence([[[2.0, 0.0, -1.0]], [[0.0, 1.0, 0.0]]], [0], [[0, 1]])
+    >>> mu[0, :, 0].tolist(), lead[0, :, 0].round(4).tolist()
+    ([2.0, 1.0], [3.1269, 1.3133])
     """
-    two = np.partition(np.asarray(logits, np.float64), -2, axis=-1)[..., -2:]
-    return np.asarray(two[..., 1] - two[..., 0])
+    z, y, pair = np.asarray(logits), np.asarray(labels), np.asarray(pairs)
+    if z.shape[2] < 3:
+        raise UndefinedMetric("with two classes there is no third answer: an asymmetry does not exist to be estimated")
+    rows, said = np.arange(z.shape[1]), z.argmax(axis=2)
+    mu, lead = np.zeros((2, len(pair), 2, z.shape[1]))
+    for q, both in enumerate(pair):
+        right = said[both] == y
+        split = right[0] != right[1]
+        other = np.where(right[0], said[both[1]], said[both[0]])
+        for side, teacher in enumerate(both):
+            own = z[teacher].astype(np.float64)
+            two = np.partition(own, -2, axis=1)[:, -2:]
+            mu[q, side] = two[:, 1] - two[:, 0]
+            named = np.logaddexp(own[rows, y], own[rows, other])
+            own[rows, y] = own[rows, other] = -np.inf
+            top = own.max(axis=1)
+            with np.errstate(invalid="ignore"):
+                rest = top + np.log(np.exp(own - top[:, None]).sum(axis=1))
+            lead[q, side] = np.where(split, named - np.where(split, rest, 0.0), 0.0)
+    return mu, lead

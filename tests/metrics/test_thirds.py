@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kdstats.metrics import UndefinedMetric, confidence_margins, firmness, inheritance, swap, third_answers
+from kdstats.metrics import UndefinedMetric, confidence, firmness, inheritance, swap, third_answers
 from kdstats.metrics.swaps import Swap
 
 R = np.array([[2, 0, 1, 0, 3, 1, 0, 2]], float)  # third answers of right-taught students, as in reference_firmness.R
 W = np.array([[1, 2, 0, 1, 0, 2, 3, 1]], float)
 APART = np.array([1.5, -0.5, 0.25, -1, 2, 0, -1.25, 0.75])
+LEADS = np.array([0.5, 1.5, -1, 0, 0.25, -0.75, 2, -0.5])
 
 
 def counted(r=R, w=W, halves=(4, 4), students=4.0):
@@ -29,11 +30,16 @@ def margins(of, apart=APART):
     return np.stack([np.where(first, right, wrong), np.where(first, wrong, right)])[None]
 
 
+def sure(of, apart=APART, leads=LEADS):
+    """What `firmness` takes."""
+    return margins(of, apart), margins(of, leads)
+
+
 def test_regression_is_that_of_r():
     """R 4.2.2, reference_firmness.R."""
-    found = firmness(counted(), margins(counted()))
-    assert found.estimate == pytest.approx(-0.86188275, abs=1e-6)
-    assert found.slope == pytest.approx(-1.94380824, abs=1e-6)
+    found = firmness(counted(), *sure(counted()))
+    assert found.estimate == pytest.approx(-1.70308152, abs=1e-5)
+    assert found.slopes == pytest.approx((-2.56123307, 1.80738252), abs=1e-5)
 
 
 def test_counts_by_hand_with_unequal_halves():
@@ -56,10 +62,10 @@ def test_values_are_derivatives_by_an_examples_third_answers(of):
         wrong[0, i] -= eps * of.wrong_third[0, i]
         return estimate(replace(of, right_y=right, wrong_other=wrong))
 
-    mu = margins(of)
+    how_sure = sure(of)
     for estimate, values in (
         (lambda s: third_answers(s).theta, third_answers(of).values[0]),
-        (lambda s: firmness(s, mu).estimate, firmness(of, mu).values[0]),
+        (lambda s: firmness(s, *how_sure).estimate, firmness(of, *how_sure).values[0]),
     ):
         slopes = [(moved(i, estimate) - estimate(of)) / eps for i in range(n)]
         np.testing.assert_allclose(np.diff(values) / n, np.diff(slopes), atol=1e-4)
@@ -91,13 +97,13 @@ def test_untaught_students_that_lean_to_the_wrong_answer_do_not_favour_the_truth
 
 def test_the_less_sure_are_counted_apart():
     """Where the wrong teacher is at least as confident (examples 1, 3, 5, 6): R = 1, U = 8."""
-    assert firmness(counted(), margins(counted())).where_less_sure == pytest.approx(np.log(1.5 / 8.5), abs=1e-12)
-    assert firmness(counted(), margins(counted(), np.abs(APART) + 0.1)).where_less_sure is None
+    assert firmness(counted(), *sure(counted())).where_less_sure == pytest.approx(np.log(1.5 / 8.5), abs=1e-12)
+    assert firmness(counted(), *sure(counted(), np.abs(APART) + 0.1)).where_less_sure is None
 
 
 def test_no_third_answer_on_one_side_is_finite():
-    found = firmness(counted(w=W * 0), margins(counted()))
-    assert found.estimate > 2 and np.isfinite(found.values).all()
+    found = firmness(counted(w=W * 0), *sure(counted()))
+    assert found.estimate > 1 and np.isfinite(found.values).all()
 
 
 def test_two_classes_and_labels_alone_have_no_firmness():
@@ -110,7 +116,24 @@ def test_two_classes_and_labels_alone_have_no_firmness():
         third_answers(replace(counted(), halves=np.zeros((1, 2, 8), bool)))
 
 
-def test_margins_are_of_the_two_largest():
-    assert confidence_margins([[1.0, 5.0, 2.0], [0.0, 0.0, -1.0]]).tolist() == [3.0, 0.0]
-    with pytest.raises(ValueError, match="finite and not negative"):
-        firmness(counted(), -margins(counted()))
+def test_how_sure_teachers_are_by_hand():
+    """The first is right (0), the second says 1; the other two classes weigh e + e⁰ in the first, 2 e⁰ in the second."""
+    logits = [[[4.0, 2.0, 1.0, 0.0]], [[1.0, 3.0, 0.0, 0.0]]]
+    mu, lead = confidence(logits, [0], [[0, 1]])
+    assert mu[0, :, 0].tolist() == [2.0, 2.0]
+    by_hand = [np.log(np.exp(4) + np.exp(2)) - np.log(np.e + 1), np.log(np.e + np.exp(3)) - np.log(2)]
+    assert lead[0, :, 0] == pytest.approx(by_hand, abs=1e-12)
+    assert not confidence([logits[0], logits[0]], [0], [[0, 1]])[1].any()  # not split
+    shifted = np.array(logits) + np.array([[[100.0]], [[-50.0]]])
+    assert confidence(shifted, [0], [[0, 1]])[1] == pytest.approx(lead, abs=1e-12)
+
+
+def test_what_is_no_confidence_is_refused():
+    of = counted()
+    for wrong, sentence in (
+        ((-margins(of), margins(of)), "not negative"),
+        ((margins(of), margins(of) * np.inf), "leads are differences"),
+        ((margins(of)[:, 0], margins(of)), "margins has shape"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            firmness(of, *wrong)
