@@ -1,9 +1,9 @@
 """Planted worlds of swapped teachers and their students, in which it is known what is inherited.
 
-Every network has logits: the true class gets b − 1.5 z, with z ~ N(0, 1) the example's difficulty, one wrong class of
-the example gets ``attraction``, all get independent Gumbel noise. So networks share what is hard and how it is mistaken,
-a network is more confident where it is right, and b gives its accuracy. A student answers as its teacher with a
-probability that the world chooses, and else as itself.
+Every network has logits: the true class gets b − 1.5 z, with z ~ N(0, 1) the example's difficulty, one wrong class
+gets ``attraction``, all get independent Gumbel noise. So networks share what is hard and how it is mistaken, a network is
+more confident where it is right, and b gives its accuracy. A student answers as its teacher with a probability that the
+world chooses, and else as itself.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from kdstats.inheritance import Swapped, swapped
 
 Array = NDArray[Any]
-Follow = Callable[
-    [Array, Array, Array, Array], Array
-]  # difficulty, teacher's margin, teacher right, entropy → probability
+Follow = Callable[[Array, Array, Array, Array], Array]  # difficulty; teachers' margin, rightness, entropy → probability
 HARDNESS = 1.5
 
 
