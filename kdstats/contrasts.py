@@ -342,7 +342,7 @@ def _missing_words(
 def _worst_words(bounds: tuple[float, float], without: float | None) -> str:
     """That p is the worst, and what it would be without the pairs that lack a score."""
     low, high = bounds
-    left = "" if without is None or np.isnan(without) else f", and p {p_words(without)} with the complete pairs alone"
+    left = "" if without is None or np.isnan(without) else f", and p {p_words(without)} with what is there alone"
     return f"p is the worst over what is missing, {low:g} to {high:g} (--missing worst){left}"
 
 
