@@ -177,6 +177,8 @@ def cases(
                         "a pair of teachers is taken to vary as the mean of two that vary on their own, each with the"
                         " students that it taught in both arms",
                     )
+            if point.metric in INHERITANCE and point.direction != "equivalent":
+                case = _noted(case, "supported asks for the same within the true classes, so it may be rarer than this")
             found.append(_with_effect(case, effect))
     return found
 

@@ -435,6 +435,7 @@ def test_inheritance_from_assumed_spreads(tmp_path):
     table = power_table(protocol(tmp_path, W.replace("}", ", scope: {examples: this test set}, test: paired-t}"),
                                  ON_THESE, FIRMER, teachers=8, students=2), **SWAPPED_SDS)  # fmt: skip
     row = cell(table, "w", 8, 2)
+    assert "within the true classes" in row["note"]
     sd = np.sqrt((0.08**2 + 0.06**2 / 4) / 2)
     assert row["units"] == 4 and row["sd_unit"] == pytest.approx(sd)
     exact = TTestPower().power(0.1 / sd, 4, 0.05 / 3, alternative="larger")
