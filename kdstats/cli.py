@@ -36,6 +36,7 @@ Engine = Literal["auto", "eager"]
 Direction = Literal["greater", "less", "two-sided", "not-less", "not-greater", "equivalent"]
 Method = Literal["sign-flip", "wilcoxon", "paired-t", "mann-whitney"]
 Teachers = Literal["recipe", "these", "each"]
+Missing = Literal["refuse", "drop", "worst"]
 
 
 ProtocolFile = Annotated[Path, typer.Argument(metavar="PROTOCOL", help="The protocol, a YAML file.")]
@@ -271,6 +272,13 @@ def test(
         bool, typer.Option("--designs", help="Of a table: say what it can be asked; test nothing.")
     ] = False,
     hypotheses: Annotated[Path | None, typer.Option(metavar="FILE", help="Of a table: the protocol's block.")] = None,
+    missing: Annotated[
+        Missing | None,
+        typer.Option(
+            help="Of a table: networks without a score were never logged (drop) or may have failed (worst);"
+            " default refuse."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write contrasts.csv and verdicts.csv there.")] = None,
     allow_mixed: AllowMixed = False,
 ) -> None:
@@ -280,6 +288,13 @@ def test(
 
     told = alternative != "two-sided" or method != "sign-flip" or scope != "recipe" or margin is not None
     flags = arm or control or metric or told
+    if missing and target.is_dir():
+        raise UserError(
+            f"{target}: a run knows which of its networks failed, and takes them at their worst where the arm fails"
+            " more often; --missing is for a scores CSV"
+        )
+    if missing and designs:
+        raise UserError("--designs tests nothing, so nothing can be missing: leave out --missing")
     if target.is_dir():
         if flags or hypotheses or designs:
             raise UserError(
@@ -296,14 +311,14 @@ def test(
     elif hypotheses:
         if flags:
             raise UserError("--hypotheses FILE says what is tested; leave out --arm, --control, --metric and the like")
-        contrasts, verdicts = pipeline.judge_scores(target, read_hypotheses(hypotheses))
+        contrasts, verdicts = pipeline.judge_scores(target, read_hypotheses(hypotheses), missing or "refuse")
     else:
         if not target.exists():
             raise UserError(f"{target}: there is no such run directory or table")
         if not (arm and control and metric):
             raise UserError("a table of scores needs --arm, --control and --metric, or --hypotheses FILE")
         asked = one_hypothesis(metric, arm, control, alternative, method, scope, margin)
-        contrasts, verdicts = pipeline.judge_scores(target, asked)
+        contrasts, verdicts = pipeline.judge_scores(target, asked, missing or "refuse")
     for _, row in verdicts.iterrows():
         print(f"{row['hypothesis']}: {row['verdict']}. {row['sentence']}")
     if out is not None:

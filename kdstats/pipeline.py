@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import kdstats
 from kdstats import catalog, store
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 Show = Callable[["Progress"], None]
+Missing = Literal["refuse", "drop", "worst"]
 
 
 @dataclass(frozen=True)
@@ -720,24 +721,61 @@ def status(run: Path) -> Status:
 # Scores of others ------------------------------------------------------------------------------------------------
 
 
-def judge_scores(file: Path, hypotheses: "Hypotheses") -> tuple[Any, Any]:
+def judge_scores(file: Path, hypotheses: "Hypotheses", missing: Missing = "refuse") -> tuple[Any, Any]:
     """Contrasts and verdicts of a tidy scores table that others made; of several datasets, a claim each.
 
     A table without teachers speaks of the seeds that it has: every scope becomes "these", and the rows say so.
+
+    Parameters
+    ----------
+    missing : what it means that a network has no score, whether it has no row, an empty value, or rows of other metrics
+        alone. drop: it was never logged, so that its pair is left out; worst: it might have scored anything between the
+        metric's bounds; refuse: nobody has said
+
+    Raises
+    ------
+    UserError
+        As ``scoring.read_scores``; a hypothesis that the table cannot carry; with refuse, the networks without a score.
     """
-    from kdstats import scoring, verdicts
-    from kdstats.contrasts import Evidence
+    from kdstats import contrasts, scoring, verdicts
 
     cases = {}
     for dataset, table in scoring.read_scores(file).items():
         at = f"{file}: {dataset}" if dataset else str(file)
         points = [point for hypothesis in hypotheses.hypotheses for point in _points_of(at, table, hypothesis)]
         pairs = tuple(dict.fromkeys(zip(table.scores["teacher"], table.scores["seed"], strict=True)))
-        cases[dataset] = (
-            Evidence(table.scores, pairs, table.clusters, recorded=False, identity=table.identity),
-            points,
-        )
+        if missing == "refuse":
+            _refuse_missing(at, table, points)
+        evidence = contrasts.Evidence(
+            table.scores, pairs, table.clusters, recorded=False, identity=table.identity,
+            missing="worst" if missing == "refuse" else missing,
+        )  # fmt: skip
+        cases[dataset] = evidence, points
     return verdicts.judge_datasets(cases, hypotheses.level, hypotheses.correction)
+
+
+def _refuse_missing(at: str, table: "ScoreTable", points: Iterable["HypothesisPoint"]) -> None:
+    """Refuse a table in which a network has no score though a hypothesis asks for one, and nothing says why."""
+    from kdstats import contrasts
+
+    scores = contrasts.tabulate(table.scores)
+    lacking: dict[str, dict[Any, None]] = {}  # metric -> networks, each once
+    for point in points:
+        for control in point.controls:
+            found = contrasts.without_score(scores, point.metric, point.arm, control, point.test == "mann-whitney")
+            lacking.setdefault(point.metric, {}).update(dict.fromkeys(found))
+    said = [
+        f"{contrasts.network_names(list(found), table.scores['teacher'].nunique() > 1)}"
+        f" {'has' if len(found) == 1 else 'have'} no {metric}"
+        for metric, found in lacking.items()
+        if found
+    ]
+    if said:
+        raise UserError(
+            f"{at}: {'; '.join(said)}, and nothing says why. If it was never logged, for a reason that has nothing to"
+            " do with the score, --missing drop leaves its pair out; if the network may have failed, --missing worst"
+            " takes the worst that it might have scored"
+        )
 
 
 def designs_of(file: Path, arm: str | None, control: str | None, metric: str | None) -> Any:
@@ -764,7 +802,7 @@ def _points_of(at: str, table: "ScoreTable", hypothesis: "Hypothesis") -> Iterab
     """A hypothesis at the points of a table, or the sentence that says what the table lacks."""
     from kdstats.protocol import Mistakes, expand
 
-    metrics = set(table.scores["metric"])
+    metrics = set(table.scores["metric"][table.scores["value"].notna()])
     if hypothesis.metric in SWAPPED:
         raise UserError(
             f"{at}: hypothesis {hypothesis.name}: {hypothesis.metric} compares students of swapped teachers answer by"
@@ -806,9 +844,7 @@ def _refuse_pairing(at: str, table: "ScoreTable", point: "HypothesisPoint", cont
         scores[(scores["arm"] == side.arm) & (scores["arm_params"] == parameters_text(side.parameters))]
         for side in (point.arm, control)
     ]
-    teachers, pairs = zip(
-        *((set(r["teacher"]), set(zip(r["teacher"], r["seed"], strict=True))) for r in rows), strict=True
-    )
+    teachers, pairs = zip(*((set(r["teacher"]), _pairs_with(r, point.metric)) for r in rows), strict=True)
     names = f"{point.arm.arm} and {control.arm}"
     if point.test == "mann-whitney" and table.has_teachers and teachers[0] & teachers[1]:
         raise UserError(
@@ -820,11 +856,17 @@ def _refuse_pairing(at: str, table: "ScoreTable", point: "HypothesisPoint", cont
             f"{at}: students of one teacher are not independent, so mann-whitney counts teachers, the means of their"
             " students: scope recipe"
         )
-    if point.test != "mann-whitney" and not pairs[0] & pairs[1]:
+    if point.test != "mann-whitney" and all(pairs) and not pairs[0] & pairs[1]:
         advice = "for unpaired scores take the test mann-whitney"
         if table.has_teachers and teachers[0] & teachers[1]:
             advice = "but they share teachers, which are pairs: average over the seeds of each, one row a teacher"
         raise UserError(f"{at}: {names} have no teacher and seed in common, so no students are paired; {advice}")
+
+
+def _pairs_with(rows: Any, metric: str) -> set[tuple[int, int]]:
+    """Teacher and seed of the rows that have a value of a metric."""
+    there = rows[(rows["metric"] == metric) & rows["value"].notna()]
+    return set(zip(there["teacher"], there["seed"], strict=True))
 
 
 def _swaps_known(point: "HypothesisPoint") -> bool:

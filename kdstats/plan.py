@@ -13,9 +13,19 @@ from typing import Any
 
 from numpy.random import SeedSequence
 
-from kdstats.catalog import ARMS
+from kdstats.catalog import ARMS, INHERITANCE, SWAPPED
 from kdstats.errors import UserError
-from kdstats.protocol import HypothesisPoint, Point, Protocol, grown, grows, hypothesis_points, protocol_hash, taught_by
+from kdstats.protocol import (
+    FEWEST_PAIRS,
+    HypothesisPoint,
+    Point,
+    Protocol,
+    grown,
+    grows,
+    hypothesis_points,
+    protocol_hash,
+    taught_by,
+)
 
 # Part of every ID: raise it whenever a model, objective, target, augmentation or the engine changes numbers.
 TRAINING_SEMANTICS = 1
@@ -217,10 +227,29 @@ def swaps_teachers(kind: str) -> bool:
 
 
 def units(point: HypothesisPoint, teachers: int, students: int) -> int:
-    """The number of independent differences that a hypothesis has, by its scope on teachers."""
+    """The number of independent differences that a hypothesis has, by its scope on teachers.
+
+    W and K are of the students of both arms: at scope these, two a teacher and seed.
+    """
     if point.scope_teachers == "recipe":
         return teachers // 2 if in_pairs(point) else teachers
-    return students if point.scope_teachers == "each" else teachers * students
+    return students if point.scope_teachers == "each" else teachers * students * taught_alike(point)
+
+
+def taught_alike(point: HypothesisPoint) -> int:
+    """Students that each teacher taught, by one recipe, a seed: W and K count those of its partner's slot with its own.
+
+    Its own students are the arm's; those that it taught in its partner's place are the control's.
+    """
+    return 2 if point.metric in INHERITANCE else 1
+
+
+def enough_units(point: HypothesisPoint, teachers: int, students: int) -> bool:
+    """Whether a hypothesis can be tested at all on so many teachers and students, whatever its test's floor."""
+    if point.scope_teachers == "recipe":
+        return point.metric not in SWAPPED or units(point, teachers, students) >= FEWEST_PAIRS
+    by_students = point.scope_teachers == "these" and point.test.endswith("-t")
+    return not by_students or students * taught_alike(point) >= 2
 
 
 def smallest_p(test: str, direction: str, n: int) -> float:
@@ -292,9 +321,7 @@ def attainable(
         members = [point for point in points if point.family == family]
         counts = [units(point, teachers, students) for point in members]
         lowest = [
-            1.0
-            if point.scope_teachers == "these" and point.test.endswith("-t") and students < 2
-            else smallest_p(point.test, point.direction, n)
+            smallest_p(point.test, point.direction, n) if enough_units(point, teachers, students) else 1.0
             for point, n in zip(members, counts, strict=True)
         ]
         adjusted = smallest_adjusted(lowest, protocol.correction)

@@ -315,6 +315,8 @@ class ScoreTable:
 def read_scores(file: Path) -> dict[str, ScoreTable]:
     """Read a scores CSV: arm, seed, metric, value; teacher, cluster, dataset, split and parameters as they come.
 
+    An empty value says that a network has no score, as a row that is absent does.
+
     Returns
     -------
     A table of each dataset and split, by name (``cifar10``; empty where there is one).
@@ -369,15 +371,15 @@ def read_scores(file: Path) -> dict[str, ScoreTable]:
         _refuse_rows(file, table, ~whole, column, "is not a whole number")
         table[column] = table[column].str.strip().str.replace(r"\.0+$", "", regex=True).map(int).astype("int64")
     numbers = pd.to_numeric(table["value"], errors="coerce").astype(float)
-    explained = table["value"].isna() & table["note"].notna() if "note" in table else table["value"].isna() & False
-    _refuse_rows(file, table, ~numbers.map(np.isfinite) & ~explained, "value", "is not a finite number")
+    none = "is not a finite number: leave the cell empty where there is no score"
+    _refuse_rows(file, table, ~numbers.map(np.isfinite) & table["value"].notna(), "value", none)
     _refuse_rows(file, table, numbers.abs() > LARGEST, "value", f"is no score: beyond ±{LARGEST:g} squares overflow")
     table["value"] = numbers
     table["n"] = pd.to_numeric(table["n"], errors="coerce").astype(float) if "n" in table else np.nan
     parameters = [str(column) for column in table.columns if column not in KNOWN]
     for column in parameters:
-        none = "is no setting: leave the cell empty where an arm has none"
-        _refuse_rows(file, table, table[column].str.lower().eq("nan"), column, none)
+        unset = "is no setting: leave the cell empty where an arm has none"
+        _refuse_rows(file, table, table[column].str.lower().eq("nan"), column, unset)
     settings = [
         {name: _setting(text) for name, text in zip(parameters, row, strict=True) if isinstance(text, str)}
         for row in table[parameters].itertuples(index=False)

@@ -137,6 +137,11 @@ def _reason(
     family_sizes: tuple[int, int],
     more_failures: bool,
 ) -> str:
+    if more_failures and row.get("missing") == "worst":
+        return (
+            "what is missing cannot be taken at its worst, since nothing bounds this metric (in this unit): it decides"
+            " with --missing drop alone, if the scores were never logged"
+        )
     if more_failures:
         return (
             f"{row['n_failed_arm']} of its replicates failed to train against {row['n_failed_control']} of the"

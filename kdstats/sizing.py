@@ -7,7 +7,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 import kdstats
-from kdstats import metrics, scoring, store
-from kdstats.catalog import ARMS, ASYMMETRY, AT_A_MARGIN, CORRECTION_NAMES
+from kdstats import inheritance, metrics, scoring, stats, store
+from kdstats.catalog import ARMS, ASYMMETRY, AT_A_MARGIN, CORRECTION_NAMES, INHERITANCE
 from kdstats.contrasts import Table, tabulate
 from kdstats.errors import UserError
-from kdstats.plan import in_pairs, smallest_p, units
-from kdstats.protocol import NEEDED, HypothesisPoint, Point, Protocol, hypothesis_points, protocol_hash
+from kdstats.plan import clusters, enough_units, in_pairs, make_plan, partners, smallest_p, taught_alike, units
+from kdstats.protocol import HypothesisPoint, Point, Protocol, hypothesis_points, protocol_hash
 from kdstats.reporting.results import listed, plural, records
 from kdstats.reporting.tables import NONE, p_text
 from kdstats.reporting.tables import Table as Report
@@ -40,6 +40,15 @@ CLAIMS = {
     "not-greater": "non-inferiority", "equivalent": "equivalence",
 }  # fmt: skip
 UPPER = 0.8  # confidence of the upper bound of a pilot's standard deviations
+# What simulations gave for θ₀ (methods, section 3): whole worlds, since no spread of units says how its gates fall.
+OF_FIRMNESS = (
+    "no power is computed for θ₀, whose claim has four conditions. Simulated (its unweighted form, level .05, two"
+    " students a teacher in either arm, 10 classes, 100 errors a teacher, errors copied with .7 and right answers with"
+    " .5) it is about .32 / .67 / .97 / 1 with 4 / 6 / 10 / 20 teachers, and with 10 teachers of 25 errors each .48. A"
+    " correction over several hypotheses lowers these"
+)
+OF_H = "the asymmetry h, of rules 1, bears no verdict, so it has no power"
+OF_GROUPS = "numbers of whole groups have no spread between units, so no power is given: see kdstats plan"
 ASK = "--effect (what is worth detecting, in the metric's unit), --teacher-sd and --student-sd, or --pilot RUN"
 COLUMNS = (
     "protocol", "protocol_hash", "hypothesis", "metric", "arm", "arm_params", "control", "control_params", "test",
@@ -66,6 +75,7 @@ class Case:
     effect : true difference, positive where it is what is claimed; None where nothing says
     components : between teachers, and between a teacher's students; None where nothing says
     sd_examples : of the mean over the examples of a test set; None where it is not known
+    sd_residual : of what is left of one unit on one example, which the spread of a unit includes; 0 where unknown
     n_examples : of that test set
     source : assumed, or the pilot
     notes : what a reader must know
@@ -76,6 +86,7 @@ class Case:
     effect: float | None
     components: Components | None
     sd_examples: float | None = None
+    sd_residual: float = 0.0
     n_examples: int = 0
     source: str = "assumed"
     notes: tuple[str, ...] = ()
@@ -95,6 +106,17 @@ class Pilot:
     clusters: dict[int, int]
     contrasts: pd.DataFrame
     n_examples: int
+    run: Path
+
+    @cached_property
+    def networks(self) -> scoring.Networks | None:
+        """The pilot's networks, None where only its tables are there."""
+        frozen = store.read_frozen(self.run)
+        plan = make_plan(frozen.protocol, frozen.fingerprint, frozen.late, store.read_size(self.run))
+        root = self.run / "replicates"
+        if not any(store.complete(root, replicate.id) for replicate in plan.replicates):
+            return None
+        return scoring.read_networks(self.run, plan)
 
 
 def read_pilot(run: Path) -> Pilot:
@@ -120,6 +142,7 @@ def read_pilot(run: Path) -> Pilot:
             dict(zip(scores["teacher"], scores["cluster"], strict=True)),
             contrasts.astype({"sem": float}),
             int(scores["n"].max()),
+            run,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -135,8 +158,7 @@ def cases(
     found = []
     for point in hypothesis_points(protocol):
         for control in point.controls:
-            if point.test == "label-exchange":
-                why = "a number of whole groups has no spread between units, so no power is given"
+            if why := _no_power(protocol, point):
                 found.append(_noted(Case(point, control, None, None), why))
                 continue
             if pilot is not None:
@@ -149,8 +171,23 @@ def cases(
                     what = "differences that do not vary need no power" if needs_teachers else "it speaks of students"
                     raise UserError(f"hypothesis {point.name}: {what}: give a --student-sd above 0")
                 case = Case(point, control, None, planning.assumed_components(teacher_sd or 0.0, student_sd))
+                if point.metric in INHERITANCE and needs_teachers:
+                    case = _noted(
+                        case,
+                        "a pair of teachers is taken to vary as the mean of two that vary on their own, each with the"
+                        " students that it taught in both arms",
+                    )
+            if point.metric in INHERITANCE and point.direction != "equivalent":
+                case = _noted(case, "supported asks for the same within the true classes, so it may be rarer than this")
             found.append(_with_effect(case, effect))
     return found
+
+
+def _no_power(protocol: Protocol, point: HypothesisPoint) -> str:
+    """Why power is no question of spreads for a hypothesis; empty where it is."""
+    if point.metric == ASYMMETRY:
+        return OF_FIRMNESS if protocol.rules > 1 else OF_H
+    return OF_GROUPS if point.test == "label-exchange" else ""
 
 
 def _with_effect(case: Case, effect: float | None) -> Case:
@@ -180,6 +217,8 @@ def _noted(case: Case, *notes: str) -> Case:
 
 def _from_pilot(pilot: Pilot, point: HypothesisPoint, control: Point) -> Case:
     """Effect and variance components of a contrast, estimated on the pilot's pairs of students."""
+    if point.metric in INHERITANCE:
+        return _of_swaps(pilot, point, control)
     pairs = _pairs(pilot, point, control)
     empty = Case(point, control, None, None, source=pilot.name)
     recipe, paired = point.scope_teachers == "recipe", point.scope_teachers == "recipe" and in_pairs(point)
@@ -192,7 +231,7 @@ def _from_pilot(pilot: Pilot, point: HypothesisPoint, control: Point) -> Case:
         return _noted(empty, f"the pilot has {len(pairs)} pairs of {both}, too few for a variance")
     students = pairs.groupby([unit.rename("unit"), "seed"]).mean()
     by_unit = pairs.groupby(unit.rename("unit")).mean() if recipe else students
-    values, of_units = _difference(point.metric, students), _difference(point.metric, by_unit)
+    values, of_units = ((means["arm"] - means["control"]).to_numpy(np.float64) for means in (students, by_unit))
     labels = students.index.get_level_values("unit")
     # as if each teacher of a pair varied on its own: the mean of two has half the variance
     components = planning.variance_components(values * math.sqrt(2 if paired else 1), labels)
@@ -221,48 +260,169 @@ def _from_pilot(pilot: Pilot, point: HypothesisPoint, control: Point) -> Case:
 
 def _with_examples(case: Case, pilot: Pilot, variance: float, n_units: float) -> Case:
     """With the share of the pilot's squared standard error that its units do not account for."""
-    point, rows = case.point, pilot.contrasts
-    keys = (*scoring.point_key(point.arm), *scoring.point_key(case.control), point.scope_teachers, "new", point.metric)
-    columns = ("arm", "arm_params", "control", "control_params", "scope_teachers", "scope_examples", "metric")
-    for column, key in zip(columns, keys, strict=True):
-        rows = rows[rows[column] == key]
-    rows = rows[rows["estimator"].isin(("mean_difference", "headroom")) & rows["sem"].notna()]
+    rows = _rows_of(pilot, case.point, case.control, "new")
+    rows = rows[(rows["estimator"] == "mean_difference") & rows["sem"].notna()]
     if rows.empty:
         return case
     rows = rows[rows["kind"] == rows["kind"].min()]  # confirmatory before exploratory
-    whole = float((rows["sem"] ** 2).mean())
-    rest = whole - variance / n_units
-    rest = rest if rest > 1e-9 * whole else 0.0  # what rounding leaves
+    return _examples_added(case, float((rows["sem"] ** 2).mean()) ** 0.5, variance / n_units)
+
+
+def _rows_of(pilot: Pilot, point: HypothesisPoint, control: Point, examples: str) -> pd.DataFrame:
+    """The pilot's contrasts of a hypothesis with one of its controls, on this test set or on new examples."""
+    rows = pilot.contrasts
+    keys = (*scoring.point_key(point.arm), *scoring.point_key(control), point.scope_teachers, examples, point.metric)
+    columns = ("arm", "arm_params", "control", "control_params", "scope_teachers", "scope_examples", "metric")
+    for column, key in zip(columns, keys, strict=True):
+        rows = rows[rows[column] == key]
+    return rows
+
+
+def _pairs(pilot: Pilot, point: HypothesisPoint, control: Point) -> pd.DataFrame:
+    """A row a pair of students: teacher, seed, and the scores of arm and control."""
+    sides = [
+        {pair: value for pair, (value, _) in pilot.table.values.get((*scoring.point_key(of), point.metric), {}).items()}
+        for of in (point.arm, control)
+    ]
+    pairs = sorted(sides[0].keys() & sides[1].keys())
+    columns = {name: [side[pair] for pair in pairs] for name, side in zip(("arm", "control"), sides, strict=True)}
+    frame = pd.DataFrame(columns, dtype=np.float64)
+    return frame.assign(teacher=[teacher for teacher, _ in pairs], seed=[seed for _, seed in pairs])
+
+
+# Students of swapped teachers: W and K
+
+
+def _of_swaps(pilot: Pilot, point: HypothesisPoint, control: Point) -> Case:
+    """Effect and variance components of W or K, from the pilot's networks, or from its contrasts where it has none."""
+    networks = pilot.networks
+    if networks is None:
+        return _of_contrasts(pilot, point, control)
+    empty = Case(point, control, None, None, source=pilot.name)
+    pairs = _swapped_seeds(networks, point.arm, control)
+    recipe = point.scope_teachers == "recipe"
+    labels: Any
+    try:
+        if not pairs:
+            raise metrics.UndefinedMetric("no pair of teachers has students of both, of one seed in both arms")
+        of = scoring.swapped(networks, point.arm, control, pairs)
+        split, g = inheritance.differences(of, point.metric)
+        whole = metrics.balanced(g, split.halves)
+        if recipe:
+            rows, of_teachers = whole.values, None
+            values, labels = _by_seed(networks, point, control, pairs, whole)
+        else:
+            rows, of_teachers = metrics.of_students(*of.arrays, knowledge=point.metric == "inherits_knowledge")
+            values, labels = rows.mean(axis=1), of_teachers
+    except metrics.UndefinedMetric as reason:
+        return _noted(empty, f"the pilot says nothing of {point.metric}: {reason}")
+    if recipe and len(whole.weights) < 2:
+        return _noted(empty, "the pilot has one pair of teachers, which says nothing of the spread between them")
+    components = planning.variance_components(values, labels)
+    sign = -1 if point.direction == "less" else 1
+    effect = abs(whole.estimate) if point.direction == "two-sided" else sign * whole.estimate
+    case = Case(point, control, effect, components, n_examples=len(of.labels), source=pilot.name)
+    if split.n_usable < inheritance.FEWEST_SPLIT:
+        few = f"the pilot has {split.n_usable} split examples: a claim needs {inheritance.FEWEST_SPLIT}"
+        case = _noted(case, few)
+    if recipe and components.truncated:
+        case = _noted(case, "the pilot's variance between pairs of teachers was estimated below 0 and is taken as 0")
+    if recipe and components.student_sd is None:
+        case = _noted(case, "the pilot has one student a teacher: all variance is taken as that of teachers")
+    elif recipe:
+        case = replace(case, components=_of_single_students(components))
+    variance = whole.values.mean(axis=1).var(ddof=1) if recipe else components.ms_student
+    if variance <= 1e-24:
+        return _noted(empty, "the pilot's students of both teachers do not vary, so there is nothing to plan with")
+    if point.scope_examples != "new":
+        return case
+    mean = stats.two_way(rows, of_teachers)
+    case = replace(case, sd_residual=float(mean.ms_res) ** 0.5)
+    return _examples_added(case, float(mean.standard_error), float(variance) / len(rows))
+
+
+def _swapped_seeds(networks: scoring.Networks, arm: Point, control: Point) -> list[tuple[int, int]]:
+    """(teacher, seed) at which both teachers of a pair, and all four of their students, were trained."""
+    protocol = networks.plan.protocol
+    partner = partners(protocol)
+
+    def trained(of: Point | None, teacher: int, seed: int | None) -> bool:
+        key = (*scoring.point_key(of), teacher, seed)
+        return key in networks.by_key and networks.logits(key) is not None
+
+    def there(teacher: int, seed: int) -> bool:
+        return trained(None, teacher, None) and trained(arm, teacher, seed) and trained(control, teacher, seed)
+
+    everyone = [(teacher, seed) for teacher in partner for seed in protocol.student.seeds]  # in the protocol's order
+    return [(t, seed) for t, seed in everyone if there(t, seed) and there(partner[t], seed)]
+
+
+def _by_seed(
+    networks: scoring.Networks,
+    point: HypothesisPoint,
+    control: Point,
+    pairs: Sequence[tuple[int, int]],
+    whole: metrics.Balanced,
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]], list[int]]:
+    """What each seed of each pair of teachers adds to W or K, as if each teacher varied on its own; and its pair.
+
+    W is linear in the students, so a pair's W is the mean of those of its seeds, W_qs. As the weights h_q differ, what
+    varies is W + Q (h_q / Σh) (W_qs − W), the same linearisation that the test takes.
+    """
+    order = list(dict.fromkeys(clusters(networks.plan.protocol)[teacher] for teacher, _ in pairs))
+    weight = dict(zip(order, len(order) * whole.weights / whole.weights.sum(), strict=True))
+    values, labels = [], []
+    for seed in dict.fromkeys(seed for _, seed in pairs):
+        of = scoring.swapped(networks, point.arm, control, [pair for pair in pairs if pair[1] == seed])
+        split, g = inheritance.differences(of, point.metric)
+        there = [pair for pair in order if (pair, seed) in set(pairs)]
+        for pair, found in zip(there, metrics.balanced(g, split.halves).by_pair, strict=True):
+            apart = weight[pair] * (found - whole.estimate) if weight[pair] else 0.0
+            values.append(math.sqrt(2) * (whole.estimate + apart))
+            labels.append(pair)
+    return np.array(values), labels
+
+
+def _of_single_students(c: Components) -> Components:
+    """Components of single students, from those of a seed, in which each teacher taught two: one in either arm."""
+    assert c.student_sd is not None
+    return replace(
+        c, student_sd=c.student_sd * math.sqrt(2), ms_student=2 * c.ms_student, ms_teacher=2 * c.ms_teacher,
+        students=2 * c.students,
+    )  # fmt: skip
+
+
+def _examples_added(case: Case, sem: float, of_units: float) -> Case:
+    """With what new examples add to the squared standard error of the units."""
+    rest = sem**2 - of_units
+    rest = rest if rest > 1e-9 * sem**2 else 0.0  # what rounding leaves
     added = f"on test sets of {case.n_examples} examples, as the pilot's: what they add no seed reduces"
     return _noted(replace(case, sd_examples=math.sqrt(rest)), added)
 
 
-def _pairs(pilot: Pilot, point: HypothesisPoint, control: Point) -> pd.DataFrame:
-    """A row a pair of students: teacher, seed, and of each side what its score is made of."""
-    columns: dict[str, dict[tuple[int, int], float]] = {}
-    for side, of in (("arm", point.arm), ("control", control)):
-        for name in NEEDED.get(point.metric, (point.metric,)):
-            there = pilot.table.values.get((*scoring.point_key(of), name), {})
-            columns[f"{side} {name}"] = {pair: value for pair, (value, _) in there.items()}
-            columns[f"{side} {name} n"] = {pair: n for pair, (_, n) in there.items()}
-            if point.metric == ASYMMETRY:  # mean counts are what the asymmetry of a unit is made of
-                columns[f"{side} {name}"] = {pair: value * n for pair, (value, n) in there.items()}
-    pairs = sorted(set.intersection(*(set(column) for column in columns.values())))
-    frame = pd.DataFrame({name: [column[pair] for pair in pairs] for name, column in columns.items()})
-    return frame.assign(teacher=[teacher for teacher, _ in pairs], seed=[seed for _, seed in pairs])
-
-
-def _difference(metric: str, means: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Arm minus control, a number a row."""
-    sides = []
-    for side in ("arm", "control"):
-        if metric == ASYMMETRY:
-            right, wrong = (f"{side} {name}" for name in NEEDED[ASYMMETRY])
-            agree, n, agree_wrong, n_wrong = (means[name] for name in (right, f"{right} n", wrong, f"{wrong} n"))
-            sides.append(np.asarray(metrics.asymmetry_score(agree, n, agree_wrong, n_wrong)))
-        else:
-            sides.append(means[f"{side} {metric}"].to_numpy(np.float64))
-    return sides[0] - sides[1]
+def _of_contrasts(pilot: Pilot, point: HypothesisPoint, control: Point) -> Case:
+    """Effect and spread of W or K from the pilot's row: its estimate, and its standard error times √units."""
+    empty = Case(point, control, None, None, source=pilot.name)
+    rows = _rows_of(pilot, point, control, point.scope_examples)
+    rows = rows[(rows["estimator"] == inheritance.BALANCED) & rows["sem"].notna() & (rows["n_units"] > 1)]
+    if rows.empty:
+        return _noted(empty, f"the pilot has neither its networks nor a contrast of {point.metric} at this scope")
+    row = rows.sort_values("kind").iloc[0]  # confirmatory before exploratory
+    n, variance = int(row["n_units"]), float(row["sem"]) ** 2 * int(row["n_units"])
+    sign = -1 if point.direction == "less" else 1
+    effect = abs(row["estimate"]) if point.direction == "two-sided" else sign * row["estimate"]
+    if point.scope_teachers == "recipe":
+        df = float(n - 1)
+        components = Components((2 * variance) ** 0.5, None, 2 * variance, 0.0, df, 0.0, 1.0, False)
+        what = "all variance is taken as that of pairs of teachers"
+    else:
+        df = float(n - int(row["n_teachers"]))
+        components = Components(None, variance**0.5, variance, variance, 0.0, df, 1.0, False)
+        what = "all variance is taken as that of students"
+    case = Case(point, control, float(effect), components, n_examples=pilot.n_examples, source=pilot.name)
+    if point.scope_examples == "new":
+        case, what = replace(case, sd_examples=0.0), f"{what}, that over examples too, which no further unit reduces"
+    return _noted(case, f"the pilot's networks are not there, only its tables: {what}")
 
 
 # Power -----------------------------------------------------------------------------------------------------------
@@ -293,7 +453,8 @@ class Design:
         c, point = self.case.components, self.case.point
         assert c is not None
         if point.scope_teachers == "recipe":
-            return planning.unit_sd(c, students, self.confidence) / math.sqrt(self.case.per_unit)
+            taught = students * taught_alike(point)
+            return planning.unit_sd(c, taught, self.confidence) / math.sqrt(self.case.per_unit)
         assert c.student_sd is not None
         return c.student_sd if self.confidence is None else planning.student_sd_bound(c, self.confidence)
 
@@ -301,6 +462,8 @@ class Design:
         """Power with so many teachers, each with so many students."""
         case, point, c = self.case, self.case.point, self.case.components
         assert case.effect is not None and c is not None
+        if not enough_units(point, teachers, students):
+            return Power(0.0, 0.0)
         n, sd = units(point, teachers, students), self.unit_sd(students)
         alternative: Any = "equivalence" if self.equivalence else CLAIMS[point.direction]
         margin = None if alternative in ("greater", "two-sided") or point.margin is None else point.margin / sd
@@ -315,8 +478,13 @@ class Design:
             options |= {"strata": teachers, "spread": (c.teacher_sd or 0.0) / sd}
         if test == "two-way-t":
             assert case.sd_examples is not None
-            between = case.sd_examples * math.sqrt(case.n_examples) / sd
-            options["examples"] = Examples(case.n_examples, between)
+            # the test splits what is left of units on examples from the units' own spread, of which some must remain
+            own = max(sd**2 - case.sd_residual**2 / case.n_examples, 1e-6 * sd**2) ** 0.5
+            left = min(case.sd_residual, sd * math.sqrt(case.n_examples))
+            between = case.sd_examples * math.sqrt(case.n_examples)
+            options["examples"] = Examples(case.n_examples, between / own, left / own)
+            effect *= sd / own
+            options["margin"] = None if margin is None else margin * sd / own
         return planning.power(test, n, effect, **options)
 
     def teachers_needed(self, students: int, target: float) -> int | None:
@@ -408,10 +576,12 @@ def power_table(
     """
     _check(effect, teacher_sd, student_sd, pilot, target)
     found = cases(protocol, effect, teacher_sd, student_sd, read_pilot(pilot) if pilot else None)
-    if all(case.point.test == "label-exchange" for case in found):
-        raise UserError("all hypotheses are on numbers of whole groups, for which no power is given: see kdstats plan")
+    if all(_no_power(protocol, case.point) for case in found):
+        why = dict.fromkeys(_no_power(protocol, case.point) for case in found)
+        raise UserError(f"no hypothesis has a power to be computed: {NOTES.join(why)}")
     if all(case.effect is None or case.components is None for case in found):
-        raise UserError(f"{pilot}: is no pilot for this protocol: {found[0].point.name}: {NOTES.join(found[0].notes)}")
+        first = next(case for case in found if not _no_power(protocol, case.point))
+        raise UserError(f"{pilot}: is no pilot for this protocol: {first.point.name}: {NOTES.join(first.notes)}")
     if all(case.point.test == "anytime" for case in found):
         raise UserError("an anytime test stops when it has its verdict: there is no number of units to plan")
     rows = [row for case in found for row in _rows(protocol, case, target, seed)]

@@ -269,7 +269,7 @@ def _verdict(
     elif verdict in ("negligible", "equivalent"):
         shown = max(rows, key=lambda row: (or_one(row.get("p_equivalence")), not row.get("barred")))
     elif more_failures:
-        shown = max(rows, key=lambda row: abs(row["n_failed_arm"] - row["n_failed_control"]))
+        shown = max(rows, key=lambda row: (_fails_more(row), abs(row["n_failed_arm"] - row["n_failed_control"])))
     if verdict in DECIDED and shown.get("barred"):
         shown = shown | {"barred_by": shown["barred"][0]}
         verdict = "not shown" if rows[0]["metric"] == ASYMMETRY else "inconclusive"
@@ -303,7 +303,13 @@ DECIDED = ("supported", "refuted", "negligible", "equivalent")
 
 
 def _fails_more(row: Mapping[str, Any]) -> bool:
-    """Whether failures can have made the difference; W, K and θ₀ count the students of both arms alike."""
+    """Whether failures can have made the difference; W, K and θ₀ count the students of both arms alike.
+
+    Of a table of others: whether a score is missing that counts at its worst, where no bounds say what that would be.
+    """
+    if row.get("missing", "failed") != "failed":
+        lost = row["n_failed_arm"] + row["n_failed_control"]
+        return bool(row["missing"] == "worst" and lost and not row.get("imputed"))
     if row["metric"] in SWAPPED:
         return bool(row["n_failed_arm"] != row["n_failed_control"])
     return bool(row["n_failed_arm"] > row["n_failed_control"] and not row.get("imputed"))

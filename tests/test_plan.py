@@ -161,3 +161,24 @@ def test_the_sampled_sign_flip_has_its_own_floor():
     n = SIGN_FLIP_EXACT + 1
     off_lattice = [k**0.5 for k in range(2, n + 2)]  # counted differences can reach 2⁻ⁿ: the floor is a bound for any
     assert sign_flip(off_lattice, alternative="greater").p_value == smallest_p("sign-flip", "greater", n) == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("scope", "test", "students", "units", "smallest"),
+    [
+        ("{examples: this test set}", "sign-flip", 1, 3, 2**-3),  # pairs of teachers
+        ("{examples: new}", "two-way-t", 1, 3, 0.0),
+        ("{teachers: these, examples: new}", "two-way-t", 1, 12, 0.0),  # each teacher taught one in either arm
+        ("{teachers: these, examples: this test set}", "paired-t", 2, 24, 0.0),
+    ],
+)
+def test_the_floors_of_inheritance_count_the_students_of_both_arms(tmp_path, scope, test, students, units, smallest):
+    file = tmp_path / "p.yaml"
+    text = TEXT.format(
+        teachers=6, students=students, control="kd-other", direction="greater", scope=scope, test=test, more=""
+    )
+    file.write_text(text.replace("metric: agreement", "metric: inherits_errors"))
+    p = validated(Protocol, read_document(file))
+    assert {(floor.units, floor.smallest_p) for floor in attainable(p)} == {(units, smallest)}
+    two_pairs = {floor.smallest_p for floor in attainable(p, teachers=4)}
+    assert two_pairs == ({smallest} if "these" in scope else {1.0})  # a claim about the recipe needs three

@@ -2,7 +2,11 @@
 
 import pandas as pd
 import pytest
+from scipy.stats import mannwhitneyu
 
+from kdstats.errors import UserError
+from kdstats.pipeline import judge_scores
+from kdstats.protocol import one_hypothesis
 from tests.conftest import kdstats
 
 ROWS = [
@@ -94,7 +98,8 @@ def test_a_whole_protocol_serves_as_hypotheses_file(tmp_path):
         ([{"arm": "a", "seed": 0, "value": 1}], {}, "lacks the column(s) metric"),
         ([*ROWS, ROWS[3]], {}, "scores.csv:26: column seed: '3' is here twice"),
         (ROWS, {"value": [0.5, "high", *[0.5] * 22]}, "scores.csv:3: column value: 'high' is not a finite number"),
-        (ROWS, {"value": [0.5, None, *[0.5] * 22]}, "scores.csv:3: column value: is not a finite number"),
+        (ROWS, {"value": [0.5, None, *[0.5] * 22]}, "scores.csv: mine (seed 1) has no accuracy, and nothing says why"),
+        (ROWS, {"value": [0.5, "nan", *[0.5] * 22]}, "leave the cell empty where there is no score"),
         (ROWS, {"value": [float("inf"), *[0.5] * 23]}, "scores.csv:2: column value: 'inf' is not a finite number"),
         (ROWS, {"seed": [1.5, *range(23)]}, "scores.csv:2: column seed: '1.5' is not a whole number"),
         (ROWS, {"dataset": ["a", *["b"] * 23]}, "scores.csv: a: hypothesis accuracy-mine-vs-plain: 'plain' is no arm"),
@@ -193,8 +198,9 @@ def test_scores_in_percent_have_no_known_worst_case(tmp_path):
         file = tmp_path / "scores.csv"
         table.assign(value=table["value"] * factor).to_csv(file, index=False)
         asked = ("--arm", "kd", "--control", "ce", "--metric", "accuracy", "--alternative", "less")
-        done = kdstats("test", file, *asked, cwd=tmp_path)
+        done = kdstats("test", file, *asked, "--missing", "worst", cwd=tmp_path)
         assert done.returncode == 0 and "inconclusive" in done.stdout, done.stdout
+        assert ("nothing bounds this metric" in done.stdout) == (factor == 100)
 
 
 @pytest.mark.parametrize(
@@ -271,28 +277,11 @@ def test_max_t_needs_the_same_teachers_not_as_many(tmp_path, lacking, used):
         "- {metric: accuracy, arm: kd, control: ce, direction: greater}\n"
         "- {metric: accuracy, arm: kd, control: rcd, direction: greater}\n"
     )
-    done = kdstats("test", "scores.csv", "--hypotheses", "h.yaml", "--out", "out", cwd=tmp_path)
+    asked = ("--hypotheses", "h.yaml", "--missing", "drop", "--out", "out")
+    done = kdstats("test", "scores.csv", *asked, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     contrasts = pd.read_csv(tmp_path / "out" / "contrasts.csv")
     assert set(contrasts["correction"]) == {used} and set(contrasts["declared"]) == {"not recorded"}
-
-
-def test_a_failed_network_with_an_empty_value_counts_as_one_without_a_row(tmp_path):
-    rows = three_arms()
-    failed = [
-        {**row, "value": None, "note": "diverged"} if row["arm"] == "kd" and row["teacher"] == 2 else row
-        for row in rows
-    ]
-    found = []
-    for name, table in (("empty", failed), ("absent", three_arms((("kd", 2),)))):
-        write(tmp_path, table)
-        asked = ("--arm", "kd", "--control", "ce", "--metric", "accuracy", "--alternative", "greater")
-        done = kdstats("test", "scores.csv", *asked, "--out", name, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        found.append(pd.read_csv(tmp_path / name / "contrasts.csv").iloc[0])
-    for column in ("n_failed_arm", "p_value", "p_adjusted", "verdict", "n_pairs"):
-        assert found[0][column] == found[1][column], column
-    assert found[0]["n_failed_arm"] == 2 and "diverged" in found[0]["note"]
 
 
 @pytest.mark.parametrize("test", ["sign-flip", "mann-whitney"])
@@ -301,3 +290,140 @@ def test_a_table_without_teachers_speaks_of_its_students_at_every_scope(tmp_path
     done = kdstats("test", "scores.csv", *flags(), "--scope", "each", "--test", test, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert " students, on this test set" in done.stdout and "teacher" not in done.stdout, done.stdout
+
+
+# Scores that are missing -----------------------------------------------------------------------------------------
+
+KD_AGAINST_CE = ("--arm", "kd", "--control", "ce", "--metric", "accuracy", "--alternative", "greater")
+
+
+def eleven(missing="absent", arm="kd", apart=0.05):
+    """kd above ce on eleven seeds, with another metric beside it; one score is missing in one of four ways."""
+    rows = [
+        {"arm": name, "seed": seed, "metric": metric, "value": value + step * seed, "note": ""}
+        for seed in range(11)
+        for name, value, step in (("kd", 0.85 + apart, 0.001), ("ce", 0.85, 0.0011))
+        for metric in ("accuracy", "loss")
+    ]
+    of = [row for row in rows if (row["arm"], row["seed"]) == (arm, 4)]
+    gone = next(row for row in of if row["metric"] == "accuracy")
+    if missing in ("empty", "explained"):
+        rows.remove(of[1])
+        gone |= {"value": None, "note": "diverged" if missing == "explained" else ""}
+    elif missing in ("absent", "other metric"):
+        rows.remove(gone)
+        if missing == "absent":
+            rows.remove(of[1])
+    return rows
+
+
+WAYS = ("absent", "empty", "explained", "other metric")
+
+
+def judged(folder, rows, missing, test="sign-flip", direction="greater", margin=None):
+    asked = one_hypothesis("accuracy", "kd", ["ce"], direction, test, "recipe", margin)
+    return [table.iloc[0] for table in judge_scores(write(folder, rows), asked, missing)]
+
+
+@pytest.mark.parametrize("arm", ["kd", "ce"])
+@pytest.mark.parametrize("missing", ["drop", "worst"])
+def test_a_missing_score_gives_one_verdict_however_it_is_missing(tmp_path, missing, arm):
+    whole = judged(tmp_path, eleven("nothing"), missing)[1]
+    assert whole["p_value"] == 2**-11 and "--missing" not in whole["sentence"]
+    found = [judged(tmp_path, eleven(way, arm), missing) for way in WAYS]
+    for contrast, verdict in found:
+        assert contrast[["n_pairs", "n_failed_arm", "n_failed_control"]].tolist() == [10, arm == "kd", arm == "ce"]
+        assert f"{arm} (seed 4) has no accuracy" in verdict["sentence"]
+        assert f"--missing {missing}" in verdict["sentence"] and "p = 9.8e-04" in verdict["sentence"]
+        if missing == "drop":
+            assert verdict["verdict"] == "supported" and verdict["p_value"] == 2**-10
+            assert "1 of 11 pairs is left out" in verdict["sentence"] and "unlogged at random" in verdict["sentence"]
+        else:
+            assert verdict["verdict"] == ("inconclusive" if arm == "kd" else "supported")
+            assert "p is the worst over what is missing, 0 to 1" in verdict["sentence"]
+    columns = ["p_value", "p_adjusted", "p_refuted", "verdict", "estimate"]
+    assert all((verdict[columns] == found[0][1][columns]).all() for _, verdict in found)
+    assert "(diverged)" in found[2][1]["sentence"]
+
+
+def test_the_worst_is_that_of_the_signs_by_hand(tmp_path):
+    # kd at 0 lies .85 below, more than the ten others are above together: half of all signs, those that turn it round
+    assert judged(tmp_path, eleven("absent", "kd"), "worst")[1]["p_value"] == pytest.approx(0.5, abs=0.001)
+    # ten differences of about .05 and .904 - 1 = -.096. Sums as large: none flipped, the last alone, it and one other
+    assert judged(tmp_path, eleven("absent", "ce"), "worst")[1]["p_value"] == 12 / 2**11
+
+
+def test_a_small_gap_survives_the_worst(tmp_path):
+    rows = [row for row in eleven("nothing") if row["metric"] == "accuracy"]
+    for row in rows:
+        if row["arm"] == "ce" and row["seed"] == 4:
+            row["value"] = 0.0  # the control scored nothing: kd at worst as much
+    rows = [row for row in rows if (row["arm"], row["seed"]) != ("kd", 4)]
+    contrast, verdict = judged(tmp_path, rows, "worst")
+    assert verdict["verdict"] == "supported" and verdict["p_value"] == 2 / 2**11 and contrast["n_failed_arm"] == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_claim_of_equivalence_meets_the_worst_too(tmp_path, way):
+    for missing, verdict in (("drop", "supported"), ("worst", "inconclusive")):
+        found = judged(tmp_path, eleven(way, apart=0.0), missing, "paired-t", "equivalent", 0.02)
+        assert found[1]["verdict"] == verdict, found[1]["sentence"]
+
+
+def test_pairs_that_neither_side_has_change_nothing_and_are_told(tmp_path):
+    rows = [row for row in eleven("nothing") if row["seed"] != 4 or row["metric"] != "accuracy"]
+    sentences = [judged(tmp_path, rows, missing)[1] for missing in ("refuse", "drop", "worst")]
+    assert {verdict["p_value"] for verdict in sentences} == {2**-10}
+    assert all("1 pair has no accuracy on either side" in verdict["sentence"] for verdict in sentences)
+
+
+@pytest.mark.parametrize("way", WAYS[1:])
+def test_unpaired_samples_count_what_they_are_known_to_lack(tmp_path, way):
+    rows = [row | {"seed": row["seed"] + 100 * (row["arm"] == "ce")} for row in eleven(way)]
+    contrast, verdict = judged(tmp_path, rows, "drop", "mann-whitney")
+    assert verdict["verdict"] == "supported" and contrast["n_failed_arm"] == 1 and contrast["n_units"] == 21
+    assert "kd (seed 4) has no accuracy, left out, taken as unlogged at random" in verdict["sentence"]
+    _, worst = judged(tmp_path, rows, "worst", "mann-whitney")
+    x = [row["value"] for row in rows if row["arm"] == "kd" and row["metric"] == "accuracy" and row["value"]]
+    y = [row["value"] for row in rows if row["arm"] == "ce" and row["metric"] == "accuracy"]
+    assert worst["p_value"] == pytest.approx(mannwhitneyu([*x, 0.0], y, alternative="greater", method="exact").pvalue)
+    with pytest.raises(UserError, match=r"kd \(seed 4\) has no accuracy, and nothing says why"):
+        judged(tmp_path, rows, "refuse", "mann-whitney")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_command_asks_what_a_missing_score_means(tmp_path, way):
+    write(tmp_path, eleven(way))
+    refused = kdstats("test", "scores.csv", *KD_AGAINST_CE, cwd=tmp_path)
+    assert refused.returncode == 2 and "scores.csv: kd (seed 4) has no accuracy, and nothing says why" in refused.stderr
+    assert "--missing drop" in refused.stderr and "--missing worst" in refused.stderr
+    for missing, said in (("drop", "supported"), ("worst", "inconclusive")):
+        done = kdstats("test", "scores.csv", *KD_AGAINST_CE, "--missing", missing, cwd=tmp_path)
+        assert done.returncode == 0 and f"accuracy-kd-vs-ce: {said}" in done.stdout, done.stdout + done.stderr
+        assert f"--missing {missing}" in done.stdout
+
+
+def test_mistakes_in_what_missing_means(tmp_path):
+    file = write(tmp_path, eleven())
+    (tmp_path / "run").mkdir()
+    for arguments, said in [
+        ((file, *KD_AGAINST_CE, "--missing", "ignore"), "'ignore' is not one of"),
+        (("run", "--missing", "drop"), "a run knows which of its networks failed"),
+        ((file, "--designs", "--missing", "drop"), "leave out --missing"),
+    ]:
+        refused = kdstats("test", *arguments, cwd=tmp_path)
+        assert refused.returncode == 2 and said in refused.stderr, refused.stderr
+
+
+def test_a_hypotheses_file_takes_the_option_and_many_networks_are_counted(tmp_path):
+    rows = three_arms((("kd", 2), ("ce", 5), ("ce", 6)))
+    write(tmp_path, rows)
+    (tmp_path / "h.yaml").write_text("- {metric: accuracy, arm: kd, controls: [ce, rcd], direction: greater}\n")
+    asked = ("test", "scores.csv", "--hypotheses", "h.yaml")
+    refused = kdstats(*asked, cwd=tmp_path)
+    first = "kd (teacher 2, seed 0), kd (teacher 2, seed 1), ce (teacher 5, seed 0) and 3 more have no accuracy"
+    assert refused.returncode == 2 and first in refused.stderr, refused.stderr
+    done = kdstats(*asked, "--missing", "drop", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    contrasts = pd.read_csv(tmp_path / "out" / "contrasts.csv")
+    assert contrasts["n_units"].tolist() == [5, 7] and contrasts["n_failed_control"].tolist() == [4, 0]

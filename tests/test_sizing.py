@@ -1,6 +1,9 @@
 """How many teachers and seeds: from assumptions, against statsmodels, and from pilots with planted variances."""
 
 import itertools
+import shutil
+from functools import partial
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -8,13 +11,14 @@ import pandas as pd
 import pytest
 from statsmodels.stats.power import TTestPower
 
-from kdstats import store, verdicts
+from kdstats import metrics, scoring, sizing, store, verdicts
 from kdstats.catalog import AT_A_MARGIN
 from kdstats.errors import UserError
-from kdstats.plan import clusters
+from kdstats.plan import clusters, make_plan
 from kdstats.protocol import hypothesis_points, read_protocol
 from kdstats.sizing import power_figure, power_table, sentences, write_power
-from kdstats.stats import paired_t, tost
+from kdstats.stats import paired_t, tost, two_way
+from tests.conftest import kdstats
 
 HEAD = """
 name: sized
@@ -258,25 +262,6 @@ def test_what_new_examples_add_comes_from_the_pilots_contrasts(tmp_path):
     assert "teachers and examples alone vary too much" in few["note"].iloc[0]
 
 
-def test_the_asymmetry_varies_as_its_units_do(tmp_path):
-    """A unit's asymmetry is made of the mean counts of its students, and varies as that of the pilot's own contrast."""
-    rng = np.random.default_rng(4)
-    of_pairs = np.repeat(rng.integers(-10, 10, (20, 1)), 2, axis=0)
-    values = {
-        (arm, metric): (mean + (of_pairs if arm == "kd" else 0) + rng.integers(-3, 3, (40, 2))) / 100
-        for arm, metric in itertools.product(("kd", "kd-other"), ("positive_transfer", "negative_transfer"))
-        for mean in (85 if metric == "positive_transfer" else 50,)
-    }
-    scope = "scope: {examples: this test set}, test: paired-t"
-    claim = f"{{name: h, metric: asymmetry, arm: kd, control: kd-other, direction: greater, {scope}}}"
-    made = protocol(tmp_path, claim, teachers=40)
-    run, _ = pilot(tmp_path, made, values)
-    row = cell(power_table(made, pilot=run), "h", 40, 2)
-    contrasts = pd.read_csv(run / "contrasts.csv").iloc[0]
-    assert row["effect"] == pytest.approx(contrasts["estimate"], rel=1e-9)
-    assert row["sd_unit"] / np.sqrt(20) == pytest.approx(contrasts["sem"], rel=0.05)
-
-
 def test_a_pilot_of_one_student_or_without_an_arm(tmp_path):
     rng = np.random.default_rng(5)
     values = {("kd", "accuracy"): rng.normal(0.6, 0.01, (8, 1)), ("siddo", "accuracy"): rng.normal(0.5, 0.01, (8, 1))}
@@ -292,6 +277,191 @@ def test_a_pilot_of_one_student_or_without_an_arm(tmp_path):
     assert sum(line.endswith("no power.") for line in sentences(table)) == 2
     with pytest.raises(UserError, match="is no pilot for this protocol: pairs: the pilot has 0 pairs of kd"):
         power_table(protocol(tmp_path, PAIRS), pilot=run)
+
+
+# Students of swapped teachers --------------------------------------------------------------------------------------
+
+CLASSES = 10
+W = "{name: w, metric: inherits_errors, arm: kd, control: kd-other, direction: greater}"
+K = "{name: k, metric: inherits_knowledge, arm: kd, control: kd-other, direction: greater}"
+ON_THESE = W.replace("name: w", "name: w-these").replace("greater}", "greater, scope: these}")
+FIRMER = "{name: firmer, metric: asymmetry, arm: kd, control: kd-other, direction: greater}"
+SWAPPED_SDS = {"effect": 0.1, "teacher_sd": 0.08, "student_sd": 0.06}
+
+
+def planted(rng, teachers, seeds, n=150, copied=0.06, spread=0.02):
+    """Labels, teachers' classes, and by arm students' (teacher, seed): each says what its teacher says with probability
+    c, drawn anew for every teacher, and else an answer of its own.
+    """
+    labels = rng.integers(0, CLASSES, n)
+
+    def answering(accuracy, *shape):
+        wrong = (labels + rng.integers(1, CLASSES, (*shape, n))) % CLASSES
+        return np.where(rng.random((*shape, n)) < accuracy, labels, wrong)
+
+    taught = answering(0.8, teachers)
+    share = rng.normal(copied, spread, teachers).clip(0, 1)
+    students = {}
+    for arm, of in (("kd", np.arange(teachers)), ("kd-other", np.arange(teachers) ^ 1)):
+        copies = rng.random((teachers, seeds, n)) < share[of][:, None, None]
+        students[arm] = np.where(copies, taught[of][:, None], answering(0.7, teachers, seeds))
+    return labels, taught, students
+
+
+def of_planted(world):
+    """The arguments of kdstats.metrics.swap."""
+    labels, taught, students = world
+    teachers, seeds = students["kd"].shape[:2]
+    by = np.repeat(np.arange(teachers), seeds)
+    pairs = np.arange(teachers).reshape(-1, 2)
+    both = np.concatenate([students["kd"].reshape(-1, len(labels)), students["kd-other"].reshape(-1, len(labels))])
+    return taught, both, labels, np.concatenate([by, by ^ 1]), pairs
+
+
+def networks_of(made, world):
+    """The planted networks as those of a run."""
+    labels, taught, students = world
+    plan = make_plan(made, "f" * 64)
+    stored, by_key = {}, {}
+    for replicate in plan.replicates:
+        said = taught[replicate.teacher]
+        if replicate.seed is not None:
+            said = students.get(replicate.arm, students["kd-other"])[replicate.teacher, replicate.seed]
+        logits = 4 * np.eye(CLASSES, dtype=np.float32)[said]
+        stored[replicate.id] = store.Stored({}, logits, labels, "")
+        by_key[*scoring.point_key(replicate.point), replicate.teacher, replicate.seed] = replicate
+    return scoring.Networks(plan, stored, by_key, labels, Path())
+
+
+def swapped_pilot(folder, world, *hypotheses):
+    """A run directory with the planted networks on disk, scored and tested."""
+    seeds = world[2]["kd"].shape[:2]
+    made = protocol(folder, *hypotheses, teachers=seeds[0], students=seeds[1])
+    run = folder / "pilot"
+    frozen = store.freeze(run, made, "f" * 64, {})
+    networks = networks_of(made, world)
+    (run / "replicates").mkdir()
+    for id, one in networks.stored.items():
+        store.write_replicate(run / "replicates", id, {"status": "trained"}, one.labels, one.logits)
+    scores = scoring.scores(networks)
+    pairs = tuple(itertools.product(made.teacher.seeds, made.student.seeds))
+    swapped = partial(scoring.swapped, networks)
+    evidence = verdicts.Evidence(scores, pairs, clusters(made), partial(scoring.per_example, networks), swapped=swapped)
+    contrasts, _ = verdicts.judge(evidence, hypothesis_points(made), made.level, made.correction)
+    scores.to_csv(run / "scores.csv", index=False)
+    contrasts.to_csv(run / "contrasts.csv", index=False)
+    return run, contrasts, frozen.hash
+
+
+@pytest.mark.parametrize(("claim", "teachers"), [(W, 6), (K, 12), (ON_THESE, 2)], ids=["W", "K", "W these"])
+def test_the_power_of_inheritance_is_the_rate_of_planted_worlds(tmp_path, monkeypatch, claim, teachers):
+    """A pilot of many pairs lends its spreads; worlds of few find what is there as often as its plan for them says.
+
+    W and K are c on average, since own answers do not depend on the teacher.
+    """
+    rng = np.random.default_rng(6)
+    large = protocol(tmp_path, claim, teachers=140)
+    of_pilot = sizing.Pilot("pilot planted", None, {}, pd.DataFrame(), 150, tmp_path)
+    of_pilot.__dict__["networks"] = networks_of(large, planted(rng, 140, 2))
+    monkeypatch.setattr(sizing, "read_pilot", lambda run: of_pilot)
+    table = power_table(protocol(tmp_path, claim, teachers=teachers), pilot=tmp_path, effect=0.06)
+    row = table[table["declared"]].iloc[0]
+    found = 0
+    for _ in range(200):
+        of = of_planted(planted(rng, teachers, 2))
+        if "these" in claim:
+            rows, owners = metrics.of_students(*of)
+            p = two_way(rows, owners).p_value("greater")
+        else:
+            split = metrics.swap(*of)
+            g = split.knowledge if claim is K else split.errors
+            p = two_way(metrics.balanced(g, split.halves).values).p_value("greater")
+        found += p <= row["level_after_correction"]
+    assert row["power"] == pytest.approx(found / 200, abs=0.1) and 0.4 < row["power"] < 0.9
+
+
+def test_a_pilots_networks_give_the_spread_of_its_own_contrast(tmp_path):
+    """What the plan takes as error, with the pilot's own numbers, is the standard error that its test had."""
+    world = planted(np.random.default_rng(7), 12, 3, copied=0.4, spread=0.2)  # no component is truncated
+    run, contrasts, digest = swapped_pilot(tmp_path, world, W, K, ON_THESE)
+    made = protocol(tmp_path, W, K, ON_THESE, FIRMER, teachers=12, students=3)
+    table = power_table(made, pilot=run)
+    for name, row in contrasts[contrasts["kind"] == "confirmatory"].set_index("hypothesis").iterrows():
+        mine = cell(table, name, 12, 3)
+        assert mine["source"] == f"pilot sized {digest[:12]}" and mine["units"] == row["n_units"]
+        assert mine["effect"] == pytest.approx(row["estimate"], rel=1e-9)
+        assert mine["sd_unit"] ** 2 / mine["units"] + mine["sd_examples"] ** 2 == pytest.approx(row["sem"] ** 2)
+    more = [cell(table, "w", 12, students)["sd_unit"] for students in (3, 6, 12)]
+    assert more[0] > more[1] > more[2] > cell(table, "w", 12, 3)["sd_teacher"] / np.sqrt(2)
+    firmer = cell(table, "firmer", 12, 3)
+    assert pd.isna(firmer["power"]) and firmer["note"].startswith("no power is computed for θ₀")
+    assert ".32 / .67 / .97 / 1 with 4 / 6 / 10 / 20 teachers" in firmer["note"]
+
+
+def test_a_pilot_of_tables_alone_gives_its_contrasts_row(tmp_path):
+    run, contrasts, _ = swapped_pilot(tmp_path, planted(np.random.default_rng(8), 8, 2), W, ON_THESE)
+    shutil.rmtree(run / "replicates")
+    table = power_table(protocol(tmp_path, W, K, ON_THESE, teachers=8), pilot=run)
+    for name in ("w", "w-these"):
+        row = contrasts[(contrasts["hypothesis"] == name) & (contrasts["kind"] == "confirmatory")].iloc[0]
+        mine = cell(table, name, 8, 2)
+        assert mine["effect"] == pytest.approx(row["estimate"])
+        assert mine["sd_unit"] / np.sqrt(mine["units"]) == pytest.approx(row["sem"])
+        assert "only its tables: all variance is taken as that of" in mine["note"] and mine["power"] > 0
+    assert len(set(table[table["hypothesis"] == "w"]["sd_unit"])) == 1  # nothing says what students add
+    assert "neither its networks nor a contrast of inherits_knowledge" in cell(table, "k", 8, 2)["note"]
+
+
+def test_pilots_of_few_students_pairs_and_split_examples(tmp_path):
+    run, _, _ = swapped_pilot(tmp_path, planted(np.random.default_rng(9), 6, 1, n=30), W)
+    row = cell(power_table(protocol(tmp_path, W, teachers=6), pilot=run, effect=0.1), "w", 6, 2)
+    assert "one student a teacher: all variance is taken as that of teachers" in row["note"] and row["power"] > 0
+    one = tmp_path / "one"
+    one.mkdir()
+    run, _, _ = swapped_pilot(one, planted(np.random.default_rng(9), 2, 2), ON_THESE)
+    with pytest.raises(UserError, match="the pilot has one pair of teachers"):
+        power_table(protocol(tmp_path, W, teachers=6), pilot=run, effect=0.1)
+    labels, taught, students = planted(np.random.default_rng(10), 6, 1)
+    taught[::2] = labels  # one teacher of each pair is never wrong: no half for the other
+    of = tmp_path / "perfect"
+    of.mkdir()
+    run, _, _ = swapped_pilot(of, (labels, taught, students), W)
+    with pytest.raises(UserError, match="the pilot says nothing of inherits_errors: no pair of teachers has examples"):
+        power_table(protocol(tmp_path, W, teachers=6), pilot=run, effect=0.1)
+
+
+def test_inheritance_from_assumed_spreads(tmp_path):
+    """Three pairs at least; each teacher taught its own students and as many of its partner's."""
+    table = power_table(protocol(tmp_path, W.replace("}", ", scope: {examples: this test set}, test: paired-t}"),
+                                 ON_THESE, FIRMER, teachers=8, students=2), **SWAPPED_SDS)  # fmt: skip
+    row = cell(table, "w", 8, 2)
+    assert "within the true classes" in row["note"]
+    sd = np.sqrt((0.08**2 + 0.06**2 / 4) / 2)
+    assert row["units"] == 4 and row["sd_unit"] == pytest.approx(sd)
+    exact = TTestPower().power(0.1 / sd, 4, 0.05 / 3, alternative="larger")
+    assert row["power"] == pytest.approx(exact, abs=1e-6)
+    few = table[(table["hypothesis"] == "w") & (table["teachers"] < 6)]
+    assert len(few) and (few["power"] == 0).all() and row["teachers_needed"] >= 6
+    these = cell(table, "w-these", 8, 1)
+    assert these["units"] == 16 and these["sd_unit"] == 0.06 and these["power"] > 0
+    assert sum("no power is computed for θ₀" in line for line in sentences(table)) == 1
+    with pytest.raises(UserError, match="no hypothesis has a power to be computed: no power is computed for θ₀"):
+        power_table(protocol(tmp_path, FIRMER, teachers=8), **SWAPPED_SDS)
+
+
+def test_the_command_plans_inheritance_from_a_run(tmp_path):
+    run, contrasts, digest = swapped_pilot(tmp_path, planted(np.random.default_rng(11), 8, 2), W, K)
+    protocol(tmp_path, W, K, FIRMER, teachers=12)
+    done = kdstats("power", "protocol.yaml", "--pilot", run, "--out", "power", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "w against kd-other: power " in done.stdout and "k against kd-other: power " in done.stdout
+    assert "firmer against kd-other: no power." in done.stdout and "no power is computed for θ₀" in done.stdout
+    table = pd.read_csv(tmp_path / "power" / "power.csv")
+    own = table[table["declared"] & (table["hypothesis"] == "w")].iloc[0]
+    assert own["units"] == 6 and own["source"] == f"pilot sized {digest[:12]}"
+    assert own["effect"] == pytest.approx(contrasts["estimate"].iloc[0])
+    again = kdstats("power", "protocol.yaml", "--pilot", tmp_path / "nowhere", cwd=tmp_path)
+    assert again.returncode == 2 and "is no run directory" in again.stderr
 
 
 # Figure and files ------------------------------------------------------------------------------------------------

@@ -235,12 +235,15 @@ def unpaired(
     Raises
     ------
     ValueError
-        As ``paired``; a teacher that both sides share, which makes them paired.
+        As ``paired``; a teacher that both sides share, which makes them paired; a replicate that the table knows by
+        other metrics alone, as one whose value is not finite is refused.
     """
     if scope != "recipe":
         raise ValueError(f"scope is {scope!r}: unpaired samples are of teachers or of lone replicates, scope recipe")
     first, second = _sides(x, y, arm, control, metric)
     left, right = by_replicate(first, arm or "x"), by_replicate(second, control or "y")
+    for scores, name, there in ((x, arm, left), (x if y is None else y, control, right)):
+        _refuse_other_metrics_alone(scores, name, metric, there.index)
     if "teacher" not in left.index.names and "teacher" not in right.index.names:
         return left.to_numpy(), right.to_numpy()
     if not ("teacher" in left.index.names and "teacher" in right.index.names):
@@ -254,6 +257,20 @@ def unpaired(
         if len(teachers[0].index.intersection(teachers[1].index)):
             raise ValueError("arm and control share clusters of teachers, so they are no two independent samples")
     return teachers[0].to_numpy(), teachers[1].to_numpy()
+
+
+def _refuse_other_metrics_alone(scores: pd.DataFrame, arm: str | None, metric: str | None, there: pd.Index) -> None:
+    """Refuse a sample that lacks a replicate which the table has by another metric: pairs would show the gap."""
+    if metric is None or arm is None or "arm" not in scores or "metric" not in scores:
+        return
+    names = list(map(str, there.names))
+    known = scores.loc[(scores["arm"] == arm) & scores[names].notna().all(axis=1), names].drop_duplicates()
+    lacking = pd.MultiIndex.from_frame(known).difference(pd.MultiIndex.from_frame(there.to_frame(index=False)))
+    if len(lacking):
+        raise ValueError(
+            f"{arm}: {len(lacking)} replicate(s) have other metrics and no {metric}, the first"
+            f" {_named(names, lacking[0])}: a failed replicate cannot be tested; leave out its other rows, report it"
+        )
 
 
 def refuse_examples(x: ArrayLike, y: ArrayLike) -> None:

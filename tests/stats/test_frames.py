@@ -262,3 +262,15 @@ def test_categories_without_rows_are_no_teachers() -> None:
     )
     for one, other in zip(*(frames.paired(t, None, "kd", "ce", None, "recipe") for t in (table, coded)), strict=True):
         assert one.tolist() == other.tolist()
+
+
+def test_a_sample_without_a_replicate_that_another_metric_has_is_refused() -> None:
+    """In whatever way its score is missing: an empty value, or a row of another metric alone."""
+    scores = pd.concat([rows("kd", KD), rows("ce", SIDDO, seeds=np.arange(100, 112))], ignore_index=True)
+    scores = pd.concat([scores, scores.assign(metric="loss")], ignore_index=True)
+    empty = scores.assign(value=scores["value"].mask(scores.index == 3))
+    with pytest.raises(ValueError, match="is no finite number"):
+        mann_whitney(empty, arm="kd", control="ce", metric="accuracy")
+    with pytest.raises(ValueError, match=r"kd: 1 replicate\(s\) have other metrics and no accuracy, the first seed 3"):
+        mann_whitney(scores.drop(index=3), arm="kd", control="ce", metric="accuracy")
+    same(mann_whitney(scores, arm="kd", control="ce", metric="accuracy"), mann_whitney(KD, SIDDO))
