@@ -39,7 +39,7 @@ def of_swaps(metric: str, direction: str, margin: float | None, rules: int = 2) 
     Examples
     --------
     >>> of_swaps("inherits_errors", "greater", None)
-    "Students of the wrong one of two teachers give its wrong answer more often than students of the right one (W > 0)"
+    'Students of the wrong one of two teachers give its wrong answer more often than students of the right one (W > 0)'
     >>> of_swaps("inherits_knowledge", "equivalent", 0.05)  # doctest: +ELLIPSIS
     'Students of the right one ... as often as students of the wrong one, to within 5 points (K within ±0.05)'
     """

@@ -38,22 +38,22 @@ Key = tuple[str, str]
 
 PARTS: dict[str, tuple[str, str]] = {  # in the order shown: what stands in the row, and what is always said beside it
     "errors_made": ("Errors of a teacher", ""),
-    "repeated_own": ("of them, repeated by a student of its own", ""),
-    "repeated_other": ("of them, repeated by a student of the other teacher", ""),
+    "repeated_own": ("of them, repeated by its own student", ""),
+    "repeated_other": ("of them, repeated by the other teacher's student", ""),
     "repeated_more": ("repeated more by its own student", ""),
     "inherits_errors": ("W, inherited errors", ""),
     "inherits_knowledge": ("K, inherited right answers", ""),
     "inherits_errors_by_class": ("W within the true classes", "without quality that is passed on class by class"),
     "inherits_knowledge_by_class": ("K within the true classes", "without quality that is passed on class by class"),
-    "errors_from_wrong": ("W, students that began with the wrong teacher's weights", ""),
-    "errors_from_right": ("W, students that began with the right teacher's weights", ""),
-    "knowledge_from_wrong": ("K, students that began with the wrong teacher's weights", ""),
-    "knowledge_from_right": ("K, students that began with the right teacher's weights", ""),
-    "firmness": ("θ₀, third answers at equal confidence of the teachers", ""),
-    "third": ("θ, the same whatever the teachers' confidence", "describes, bears no verdict"),
+    "errors_from_wrong": ("W, begun with the wrong teacher's weights", ""),
+    "errors_from_right": ("W, begun with the right teacher's weights", ""),
+    "knowledge_from_wrong": ("K, begun with the wrong teacher's weights", ""),
+    "knowledge_from_right": ("K, begun with the right teacher's weights", ""),
+    "firmness": ("θ₀, third answers at equal confidence", ""),
+    "third": ("θ, third answers whatever the confidence", "describes, bears no verdict"),
     "copied_wrong": ("ĉ_w, share of wrong answers copied", "if copying were all or nothing"),
     "copied_right": ("ĉ_r, share of right answers copied", "if copying were all or nothing"),
-    "h": ("h, which bears no verdict; then the h that one copied share predicts", ""),
+    "h": ("h; then what one copied share predicts", "bears no verdict"),
     "raw": ("Raw asymmetry Δ⁻ − Δ⁺", "as in Mason-Williams et al.; positive under pure copying"),
 }
 
@@ -185,13 +185,13 @@ def inherited(results: Results) -> Drawing:
     controls = listed(list(dict.fromkeys(found[SWAP[0]]["control"] for found in blocks.values())))
     return Drawing(
         title,
-        "Left, of 100 test images that exactly one of two swapped teachers gets right: W, on how many more the wrong"
-        " teacher's answer is given by its own students than by those of the right teacher; K, on how many more the right"
-        " answer is given by students of the right teacher than by those of the wrong one. At 0 it makes no difference"
-        " who taught. On the dashed line both kinds of student give an answer of neither teacher equally often; off it"
-        " they do not, which by itself is no sign that errors are preferred. Right: of a teacher's errors, how many a"
-        f" student of its own repeats (filled) and a student of the other teacher (hollow, {controls}); the bar at the"
-        " filled mark is the interval of their difference."
+        "Left, of 100 test images that exactly one of two swapped teachers gets right: W, on how many more the"
+        " wrong teacher's answer is given by its own students than by those of the right teacher; K, on how many"
+        " more the right answer is given by students of the right teacher than by those of the wrong one. At 0 it"
+        " makes no difference who taught. On the dashed line both kinds of student give an answer of neither teacher"
+        " equally often; off it they do not, which by itself is no sign that errors are preferred. Right: of a"
+        " teacher's errors, how many a student of its own repeats (filled) and a student of the other teacher"
+        f" (hollow, {controls}); the bar at the filled mark is the interval of their difference."
         f" {_levels(rows)} intervals over teachers and new examples.",
         figure,
     )

@@ -79,6 +79,7 @@ def html(results: Results, made: Mapping[str, Table], drawings: Mapping[str, tup
         verdicts=[_verdict(results, row) for row in records(results.verdicts)],
         tally=_tally(results),
         words=WORDS if len(results.inheritance) or results.verdicts["metric"].isin(SWAPPED).any() else {},
+        repeated=[row["sentence"] for row in records(results.inheritance) if row["sentence"]],
         ladder=[row["sentence"] for row in records(results.ladder) if row["part"] == "whole"],
         drawings=[(name, drawing, Markup(svg)) for name, (drawing, svg) in drawings.items()],  # ours, and escaped XML
         tables=made,
