@@ -7,7 +7,8 @@ WITHDRAWN_H = (
     " (docs/errors-and-knowledge.md)"
 )
 WORDS: dict[str, str] = {  # short, for a page; in the order in which they build on each other
-    "Split example": "a test image on which exactly one of two swapped teachers is right.",
+    "Split example": "a test image on which exactly one of two teachers is right, whose students were swapped: some"
+    " learned from the one, some from the other, all else equal.",
     "Right-taught": "on a split example, the students of the teacher that is right there.",
     "Wrong-taught": "the students of the teacher that is wrong there.",
     "W, inherited errors": "in points: on how many more of 100 split examples wrong-taught students give the wrong"

@@ -81,9 +81,11 @@ def inheritance(results: Results) -> Table:
         if data["part"].astype(str).str.contains("_from_").any()
         else ""
     )
+    missing = "" if len(results.inheritance) else f"What students inherit is not known: {MISSING}. "
     return Table(
         "Inheritance",
-        "Students of two teachers that were swapped: each learned from the one or from the other, all else equal."
+        missing
+        + "Students of two teachers that were swapped: each learned from the one or from the other, all else equal."
         " Errors are test images; points are percentage points (the CSV file has shares); θ, θ₀ and h are"
         f" logarithms of ratios. {_levels(data)} intervals over teachers and new examples, uncorrected: verdicts are in"
         f" the table Verdicts alone.{halves}",
@@ -92,7 +94,7 @@ def inheritance(results: Results) -> Table:
         signature(results, f"n = {n}", "no test"),
         prose=("Read with care",),
         stub=2,
-        empty=f"Nothing is known of what students inherit: {MISSING}.",
+        empty=f"What students inherit is not known: {MISSING}.",
     )
 
 

@@ -244,6 +244,7 @@ def test_the_raw_asymmetry_needs_no_other_teacher(digits):
         (f"kd α = {alpha} − siddo", "Raw asymmetry Δ⁻ − Δ⁺") for alpha in (0.1, 0.5, 0.9)
     ]
     assert "n = 10 teachers" in table.signature
+    assert table.caption.startswith("What students inherit is not known: it needs students")
 
 
 def test_transfer_counts_are_means_of_teacher_means():
