@@ -2,10 +2,7 @@
 
 from kdstats.catalog import ASYMMETRY, INHERITANCE, SWAPPED
 
-WITHDRAWN_H = (
-    "Withdrawn: the asymmetry h measures how far untaught students lie below their teacher, so no verdict rests on it"
-    " (docs/errors-and-knowledge.md)"
-)
+WITHDRAWN_H = "Withdrawn: a claim on the asymmetry h, which bears no verdict any more (docs/errors-and-knowledge.md)"
 WORDS: dict[str, str] = {  # short, for a page; in the order in which they build on each other
     "Split example": "a test image on which exactly one of two teachers is right, whose students were swapped: some"
     " learned from the one, some from the other, all else equal.",

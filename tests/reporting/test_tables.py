@@ -161,7 +161,7 @@ def test_claims_in_words(digits):
 def test_what_is_withdrawn_claims_nothing(digits):
     row = digits.verdicts[digits.verdicts["metric"] == "asymmetry"].iloc[0].to_dict() | {"verdict": "withdrawn"}
     said = claim(digits.tidy(), row)
-    assert said.startswith("Withdrawn: the asymmetry h") and "docs/errors-and-knowledge.md" in said
+    assert said.startswith("Withdrawn: a claim on the asymmetry h") and "docs/errors-and-knowledge.md" in said
 
 
 def test_verdicts_and_sentences_are_those_given(digits):
