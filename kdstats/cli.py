@@ -165,6 +165,8 @@ def plan(protocol: ProtocolFile, run_dir: RunDir = None, data_dir: DataDir = Non
 
 def print_plan(made: "Plan", dataset: "Dataset") -> None:
     """What one protocol would train, and what its hypotheses can reach."""
+    from kdstats.catalog import SWAPPED
+    from kdstats.claims import of_swaps
     from kdstats.plan import sizes
     from kdstats.protocol import grows
 
@@ -189,9 +191,14 @@ def print_plan(made: "Plan", dataset: "Dataset") -> None:
             f"stop: looks after {looks[0]}, {looks[0] + looks.step}, … at most {looks[-1]} {grows(p.hypotheses)} seeds"
         )
     print(f"{len(made.floors)} hypotheses, level {p.level:g}, correction {p.correction}:")
+    said = ""  # once, where a hypothesis has several points
     for floor in made.floors:
         reach = f"smallest p {floor.smallest_p:.3g}, adjusted {floor.smallest_adjusted:.3g}"
         print(f"  {floor.hypothesis.name}: {floor.hypothesis.test}, {floor.units} units, {reach}")
+        if (metric := floor.hypothesis.metric) in SWAPPED:
+            words = of_swaps(metric, floor.hypothesis.direction, floor.hypothesis.margin, p.rules)
+            print(f"    {words}") if words != said else None
+            said = words
 
 
 @app.command()

@@ -7,8 +7,7 @@ from kdstats import catalog, metrics, plan
 from kdstats.datasets import CLASSES, READERS
 from kdstats.metrics.features import Mode
 from kdstats.protocol import SEED_ONLY
-from kdstats.reporting.figures import FIGURES
-from kdstats.reporting.tables import TABLES
+from kdstats.reporting.page import FIGURES, TABLES
 from kdstats.stats import designs, multiplicity, swap_labels
 from kdstats.training.objectives import FEATURE_OBJECTIVES, OBJECTIVES
 from kdstats.training.targets import TARGETS
@@ -51,4 +50,4 @@ def test_features():
 
 
 def test_tables_and_figures():
-    assert {"verdicts", "arms"} <= set(TABLES) and {"slopes", "estimates", "transfer_plane"} <= set(FIGURES)
+    assert {"verdicts", "arms", "inheritance"} <= set(TABLES) and {"slopes", "estimates", "inherited"} <= set(FIGURES)

@@ -26,7 +26,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from kdstats.catalog import ASYMMETRY
+from kdstats.catalog import INHERITANCE, SWAPPED
 from kdstats.reporting.results import LATE, Point, Results, Row, listed, metric_label, plural, records, scope_words
 
 COLUMN, PAGE = 3.3, 6.9  # inches
@@ -110,7 +110,8 @@ def _legend(target: Figure | Axes, handles: Sequence[Any], labels: Sequence[str]
 def slopes(results: Results) -> Drawing:
     """Control and arm of each confirmatory contrast, joined by seed."""
     title = "Paired slopes by seed"
-    rows = results.contrasts[(results.contrasts["kind"] == "confirmatory") & (results.contrasts["metric"] != ASYMMETRY)]
+    rows = results.contrasts[results.contrasts["kind"] == "confirmatory"]
+    rows = rows[~rows["metric"].isin(SWAPPED)]
     named = ["metric", "arm", "arm_params", "control", "control_params"]
     keys = rows[named].drop_duplicates().itertuples(index=False, name=None)
     rank = {key: i for i, key in enumerate(results.points)}
@@ -194,6 +195,7 @@ def _wrapped(text: str, width: int) -> str:
 # Estimates -------------------------------------------------------------------------------------------------------
 
 
+IN_POINTS = ("estimate", "ci_low", "ci_high", "margin")  # of W and K: percentage points
 FACET = ("metric", "estimator", "control", "scope_teachers", "scope_examples")
 
 
@@ -220,7 +222,9 @@ def estimates(results: Results) -> Drawing:
         handles = _forest(ax, results, panel, shapes, colour) | handles
         metric, estimator, control, teachers, examples = facet
         label = metric_label(metric, estimator)
-        if metric != ASYMMETRY:
+        if metric in INHERITANCE:
+            label += " (points)"
+        elif metric not in SWAPPED:
             label = f"Difference in {label[0].lower() if label[1].islower() else label[0]}{label[1:]}"
         ax.set_ylabel(_wrapped(label, 30))
         about = scope_words({"scope_teachers": teachers, "scope_examples": examples})
@@ -234,7 +238,7 @@ def estimates(results: Results) -> Drawing:
     return Drawing(title, _estimate_caption([row for panel in panels for row in panel], beyond), figure)
 
 
-def _shown(results: Results, rows: Sequence[Row], facet: tuple[str, ...]) -> list[dict[str, Any]]:
+def _shown(results: Results, rows: Sequence[dict[str, Any]], facet: tuple[str, ...]) -> list[dict[str, Any]]:
     """The declared rows of a panel, and the exploratory ones against the plain control beside them."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     of_facet = [row for row in rows if tuple(row[name] for name in FACET) == facet]
@@ -243,6 +247,7 @@ def _shown(results: Results, rows: Sequence[Row], facet: tuple[str, ...]) -> lis
         declared = row["kind"] == "confirmatory"
         if declared or (row["kind"] == "exploratory" and control == results.control_of(arm.arm)):
             key = (arm, control, None if pd.isna(row["teacher"]) else row["teacher"])
+            row = row | {name: 100 * row[name] for name in IN_POINTS if row["metric"] in INHERITANCE}
             found.setdefault(key, {**row, "series": (arm.series, control.series, declared), "slot": arm.sweep})
     return list(found.values())
 
@@ -308,6 +313,10 @@ def _estimate_caption(rows: Sequence[Row], beyond: int) -> str:
         f"Arm minus control, paired by seed, with {levels} intervals; filled where a hypothesis was declared{hollow}.",
         "Each panel speaks of what its title names.",
     ]
+    if any(row["metric"] in SWAPPED for row in rows):
+        sentences.append(
+            "W, K and θ₀ are no differences of two scores: they compare, image by image, students of swapped teachers."
+        )
     if not all(math.isnan(row["margin"]) for row in rows):
         sentences.append("The grey band is the margin within which the protocol calls a difference negligible.")
     if any(map(_endless, rows)):
@@ -319,56 +328,7 @@ def _estimate_caption(rows: Sequence[Row], beyond: int) -> str:
     return " ".join(sentences)
 
 
-# Transfer plane --------------------------------------------------------------------------------------------------
-
-
-def transfer_plane(results: Results) -> Drawing:
-    """What arms gain over the plain control where the teacher is right, and where it is wrong."""
-    title = "Transfer plane"
-    found = {point: _gains(results, point) for point in students(results)}
-    gains = {point: frame for point, frame in found.items() if frame is not None and len(frame)}
-    if not gains:
-        return Drawing(
-            title,
-            "No transfer plane: it needs positive_transfer and negative_transfer of an arm and of its plain control"
-            " (siddo or ce), and a teacher with errors.",
-        )
-    figure = Figure(figsize=(COLUMN, 3.3), layout="constrained")
-    ax = figure.subplots()
-    ax.axhline(0, color=LIGHT, linewidth=0.8, zorder=0)
-    ax.axvline(0, color=LIGHT, linewidth=0.8, zorder=0)
-    clouds = {point: frame.to_numpy(float) for point, frame in gains.items()}
-    handles = _clouds(ax, results, clouds)
-    controls = {point.label: point for point in (results.control_of(p.arm) for p in gains) if point}
-    by_control = {name: _copying(results, control) for name, control in controls.items()}
-    drawn = {name: slope for name, slope in by_control.items() if slope is not None}
-    limits = ax.get_xlim(), ax.get_ylim()
-    for dash, (name, slope) in zip(DASHES[1:] * 9, drawn.items(), strict=False):
-        ax.axline((0, 0), slope=slope, color=GREY, linewidth=1, linestyle=dash, zorder=1)
-        label = "pure copying" if len(drawn) == 1 else f"pure copying, from {name}"
-        handles[label] = Line2D([], [], color=GREY, linewidth=1, linestyle=dash)
-    ax.set_xlim(*limits[0])
-    ax.set_ylim(*limits[1])
-    ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.set_xlabel("Gain where the teacher is right, Δ⁺")
-    ax.set_ylabel("Gain where the teacher is wrong, Δ⁻")
-    _legend(figure, list(handles.values()), list(handles), loc="outside lower center", ncols=3, columnspacing=1.2)
-    caption = (
-        f"Agreement with the teacher minus that of {listed(list(controls), ' or ')}, on the images that the teacher"
-        " gets right (Δ⁺) and on those it gets wrong (Δ⁻)." + _cloud_words(results, clouds)
-    )
-    if drawn:
-        caption += (
-            " On the dashed line lies an arm that copies its teacher with one probability everywhere and is the control"
-            " otherwise: above it errors transfer more than knowledge, below it less."
-        )
-    return Drawing(title, caption + " Against this control a change of accuracy alone moves an arm.", figure)
-
-
-def _copying(results: Results, control: Point) -> float | None:
-    """Slope of the copy model, Δ⁻ = Δ⁺ (1 − A⁻)/(1 − A⁺) of the control; none where it always agrees."""
-    right, wrong = (float(results.values(f"{side}_transfer", control).mean()) for side in ("positive", "negative"))
-    return (1 - wrong) / (1 - right) if right < 1 else None
+# Clouds ----------------------------------------------------------------------------------------------------------
 
 
 BESIDE = ((-6, 3, "right"), (6, -8, "left"), (0, -13, "center"), (6, 3, "left"))  # where an arm's points are named
@@ -452,18 +412,6 @@ def _cloud_words(results: Results, values: Mapping[Point, NDArray[np.float64]]) 
 
 def _sweep_words(results: Results) -> str:
     return "the teacher's weight α" if results.sweep == "alpha" else str(results.sweep)
-
-
-def _gains(results: Results, point: Point) -> pd.DataFrame | None:
-    """Δ⁺ and Δ⁻ (columns right, wrong) by (teacher, seed)."""
-    control = results.control_of(point.arm)
-    if control is None or point.kind in ("siddo", "ce"):
-        return None
-    pairs = {
-        name: _pairs(results, metric, point.arm, point.params, control.arm, control.params)
-        for name, metric in (("right", "positive_transfer"), ("wrong", "negative_transfer"))
-    }
-    return pd.concat({name: both["arm"] - both["control"] for name, both in pairs.items()}, axis=1, join="inner")
 
 
 # Accuracy and agreement ------------------------------------------------------------------------------------------
@@ -624,7 +572,6 @@ FIGURES: dict[str, Callable[[Results], Drawing]] = {
     "slopes": slopes,
     "estimates": estimates,
     "ladder": ladder,
-    "transfer_plane": transfer_plane,
     "accuracy_agreement": accuracy_agreement,
     "training_curves": training_curves,
 }

@@ -8,10 +8,11 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from kdstats.catalog import ARMS, CORRECTIONS, FAMILY_WISE
+from kdstats.catalog import ARMS, CORRECTIONS, FAMILY_WISE, SWAPPED
+from kdstats.claims import WORDS
 from kdstats.documents import write_document
-from kdstats.reporting import interactions
-from kdstats.reporting.figures import FIGURES, Drawing
+from kdstats.reporting import figures, inheritance, interactions, tables
+from kdstats.reporting.figures import Drawing
 from kdstats.reporting.files import tables_and_figures
 from kdstats.reporting.results import (
     LATE,
@@ -25,10 +26,25 @@ from kdstats.reporting.results import (
     records,
     setting,
 )
-from kdstats.reporting.tables import TABLES, Table, claim, correction_name, signature
+from kdstats.reporting.tables import Table, claim, correction_name, signature
 
-SYMBOLS = {"supported": "✓", "negligible": "≈", "equivalent": "=", "refuted": "✗", "inconclusive": "?"}
+SYMBOLS = {
+    "supported": "✓",
+    "negligible": "≈",
+    "equivalent": "=",
+    "refuted": "✗",
+    "inconclusive": "?",
+    "not shown": "?",
+    "withdrawn": "∅",
+}
 HERE = Path(__file__).parent
+# All of a run's tables and figures, in the order of the page.
+TABLES = {"verdicts": tables.TABLES["verdicts"], **inheritance.TABLES, **tables.TABLES}
+FIGURES = {
+    **{name: figures.FIGURES[name] for name in ("slopes", "estimates")},
+    **inheritance.FIGURES,
+    **figures.FIGURES,
+}
 
 
 def files(results: Results) -> dict[str, bytes]:
@@ -47,11 +63,11 @@ def files(results: Results) -> dict[str, bytes]:
         drawn |= interactions.FIGURES
     if "mistakes" in results.features:
         there["mistakes"] = interactions.mistakes
-    tables, drawings, written = tables_and_figures(results, there, drawn, prefix, signature(results))
-    return {"index.html": html(results, tables, drawings).encode(), **written}
+    made, drawings, written = tables_and_figures(results, there, drawn, prefix, signature(results))
+    return {"index.html": html(results, made, drawings).encode(), **written}
 
 
-def html(results: Results, tables: Mapping[str, Table], drawings: Mapping[str, tuple[Drawing, str]]) -> str:
+def html(results: Results, made: Mapping[str, Table], drawings: Mapping[str, tuple[Drawing, str]]) -> str:
     """The page: what was asked, verdicts, figures, tables, what failed, what was added, how it was made."""
     return rendered(
         "page.html",
@@ -62,9 +78,11 @@ def html(results: Results, tables: Mapping[str, Table], drawings: Mapping[str, t
         warnings=list(_warnings(results)),
         verdicts=[_verdict(results, row) for row in records(results.verdicts)],
         tally=_tally(results),
+        words=WORDS if len(results.inheritance) or results.verdicts["metric"].isin(SWAPPED).any() else {},
+        repeated=[row["sentence"] for row in records(results.inheritance) if row["sentence"]],
         ladder=[row["sentence"] for row in records(results.ladder) if row["part"] == "whole"],
         drawings=[(name, drawing, Markup(svg)) for name, (drawing, svg) in drawings.items()],  # ours, and escaped XML
-        tables=tables,
+        tables=made,
         failures=_failures(results),
         amendments=[_amendment(amendment) for amendment in results.amendments],
         made=list(_made(results.environment)),

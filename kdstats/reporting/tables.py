@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 import kdstats
-from kdstats.catalog import ASYMMETRY, AT_A_MARGIN, CORRECTION_NAMES, CORRECTIONS, METRICS, SMALLEST_SHOWN
-from kdstats.metrics import ESTIMATORS
+from kdstats import claims
+from kdstats.catalog import AT_A_MARGIN, CORRECTION_NAMES, CORRECTIONS, METRICS, SMALLEST_SHOWN, SWAPPED
 from kdstats.reporting.results import (
     LATE,
     Point,
@@ -191,26 +191,21 @@ def _late(text: str, late: bool) -> str:
 
 def claim(results: Results, row: Row) -> str:
     """A hypothesis in words, from its row of the verdicts and the controls of its contrasts."""
+    if row["verdict"] == "withdrawn":
+        return f"{claims.WITHDRAWN_H}."
     rows = results.contrasts
     rows = rows[(rows["hypothesis"] == row["hypothesis"]) & (rows["kind"] == "confirmatory")]
     points = results.points
     keys = dict.fromkeys(zip(rows["control"], rows["control_params"], strict=True))
     controls = [points[key].label for key in keys] or [str(row.get("controls", ""))]
     arm = points[row["arm"], row["arm_params"]].label
-    if row["metric"] == ASYMMETRY:
-        against = f"with {arm} against {listed(controls)}"
-        claims = {
-            "greater": f"Errors transfer more than knowledge (asymmetry h > 0) {against}",
-            "less": f"Knowledge transfers more than errors (asymmetry h < 0) {against}",
-            "two-sided": f"Errors and knowledge transfer unequally (asymmetry h ≠ 0) {against}",
-            "not-less": f"The asymmetry h is not below −{row['margin']:g} {against}",
-            "not-greater": f"The asymmetry h is not above {row['margin']:g} {against}",
-            "equivalent": f"The asymmetry h is within ±{row['margin']:g} {against}",
-        }
+    if row["metric"] in SWAPPED:
+        said = claims.of_swaps(row["metric"], row["direction"], row["margin"])
+        words = {row["direction"]: f"{said}, with {arm} against {listed(controls)}"}
     else:
         label = metric_label(row["metric"])
         than = listed([f"with {control}" for control in controls])
-        claims = {
+        words = {
             "greater": f"{label} is higher with {arm} than {than}",
             "less": f"{label} is lower with {arm} than {than}",
             "two-sided": f"{label} differs between {arm} and {listed(controls, ' and between it and ')}",
@@ -219,9 +214,9 @@ def claim(results: Results, row: Row) -> str:
             "equivalent": f"{label} with {arm} is within ±{row['margin']:g} of that {than}",
         }
     if row["direction"] in AT_A_MARGIN:
-        return f"{claims[row['direction']]}. About {scope_words(row)}."
+        return f"{words[row['direction']]}. About {scope_words(row)}."
     margin = f"; within ±{row['margin']:g} it counts as no difference" if row["margin"] == row["margin"] else ""
-    return f"{claims[row['direction']]}{margin}. About {scope_words(row)}."
+    return f"{words[row['direction']]}{margin}. About {scope_words(row)}."
 
 
 def verdicts(results: Results) -> Table:
@@ -358,7 +353,7 @@ def _plain_contrasts(results: Results) -> pd.DataFrame:
         (p := control[arm]) is not None and (name, params) == (p.arm, p.params)
         for arm, name, params in zip(rows["arm"], rows["control"], rows["control_params"], strict=True)
     ]
-    tested = rows["kind"].isin(["confirmatory", "exploratory"]) & (rows["metric"] != ASYMMETRY)
+    tested = rows["kind"].isin(["confirmatory", "exploratory"]) & ~rows["metric"].isin(SWAPPED)
     rows = rows[np.array(plain, bool) & tested & (rows["scope_teachers"] != "each")]
     declared = rows.groupby(["arm", "arm_params", "metric"])["kind"].transform(
         lambda kinds: (kinds == "confirmatory").any()
@@ -439,6 +434,15 @@ def _contrast_columns(results: Results, rows: pd.DataFrame) -> dict[str, list[st
     } | ({"Note": notes} if any(notes) else {})
 
 
+def _swapped_words(rows: pd.DataFrame) -> str:
+    if not rows["metric"].isin(SWAPPED).any():
+        return ""
+    return (
+        " W, K and θ₀ are no differences of two scores: they compare, image by image, students of the two teachers of a"
+        " pair (table Inheritance; W and K are shares here, 0.1 is 10 points)."
+    )
+
+
 def _difference(points: Mapping[tuple[str, str], Point], row: Row) -> str:
     arm, control = points[row["arm"], row["arm_params"]], points[row["control"], row["control_params"]]
     if arm.setting == control.setting and arm.setting:
@@ -462,7 +466,8 @@ def contrasts(results: Results) -> Table:
         "Confirmatory contrasts",
         f"Arm minus control, paired by seed within teacher, with {_levels(rows)} intervals. Each row speaks of what its"
         " column About names, and so do its p, interval, dz (mean difference over its standard deviation) and Bayes"
-        " factor. Adjusted p is the hypothesis's: the largest p over its controls, corrected in its family.",
+        " factor. Adjusted p is the hypothesis's: the largest p over its controls, corrected in its family."
+        + _swapped_words(rows),
         _stamped(results, rows),
         _contrast_columns(results, rows),
         _tested(results, rows),
@@ -481,7 +486,7 @@ def exploratory(results: Results) -> Table:
         "Exploratory contrasts",
         "Not declared in the protocol: no verdicts. Arm minus control, paired by seed within teacher, with"
         f" {_levels(rows)} intervals; p corrected among these rows alone. Each row speaks of what its column About"
-        " names.",
+        f" names.{_swapped_words(rows)}",
         _stamped(results, rows),
         {name: cells for name, cells in columns.items() if name not in ("Hypothesis", "Verdict")},
         _tested(results, rows),
@@ -490,42 +495,6 @@ def exploratory(results: Results) -> Table:
         stub=2,
         empty="There are no exploratory rows.",
     )
-
-
-def asymmetry(results: Results) -> Table:
-    """The descriptive and sensitivity estimators of the asymmetry, each with what it cannot tell apart."""
-    beside = results.contrasts["kind"].isin(("descriptive", "sensitivity"))
-    rows = results.contrasts[beside & (results.contrasts["metric"] == ASYMMETRY)]
-    found = records(rows)
-    points = results.points
-    shown = {
-        "Arm − control": [
-            _late(_difference(points, row), _is_late(row))
-            + (" (placebo)" if points[row["arm"], row["arm_params"]].kind == "rcd" else "")
-            for row in found
-        ],
-        "Estimator": [metric_label(row["metric"], row["estimator"]) for row in found],
-        "About": [f"{scope_words(row)} ({unit_words(row)})" for row in found],
-        "Estimate [interval]": list(map(interval_text, found)),
-        "Read with care": [_care(row) for row in found],
-    }
-    return Table(
-        "Asymmetry, descriptive estimators",
-        f"They describe and never enter a verdict, so they have no p; {_levels(rows)} intervals. A student that copies"
-        " its teacher with one probability everywhere has h = 0; the raw and the log-odds asymmetry are positive then."
-        " Only h against another teacher's students (kd-other) bears a verdict.",
-        _stamped(results, rows),
-        shown,
-        signature(results, f"n = {_unique(map(unit_words, found), 'none')}", "no test"),
-        prose=("Read with care",),
-        stub=2,
-        empty="The asymmetry was not estimated: it needs the metrics positive_transfer and negative_transfer.",
-    )
-
-
-def _care(row: Row) -> str:
-    missing = row["note"] if row["estimate"] != row["estimate"] else ""
-    return "; ".join(filter(None, (ESTIMATORS[row["estimator"]], missing, _failed(row))))
 
 
 # Transfers -------------------------------------------------------------------------------------------------------
@@ -627,6 +596,5 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "ladder": ladder,
     "contrasts": contrasts,
     "exploratory": exploratory,
-    "asymmetry": asymmetry,
     "transfers": transfers,
 }

@@ -24,7 +24,8 @@ COMPARED = {("kd", "siddo"), ("kd-other", "siddo"), ("rcd", "siddo"), ("kd", "rc
 DECLARED = (  # name, metric, controls, direction, margin, examples, test
     ("agrees-more", "agreement", ("siddo", "rcd"), "greater", None, "this test set", "sign-flip"),
     ("knows-its-teacher", "agreement", ("kd-other",), "greater", None, "new", "two-way-t"),
-    ("errors-transfer-more", "asymmetry", ("kd-other",), "greater", None, "new", "two-way-t"),
+    ("inherits-errors", "inherits_errors", ("kd-other",), "greater", None, "new", "two-way-t"),
+    ("holds-errors-firmer", "asymmetry", ("kd-other",), "greater", None, "new", "two-way-t"),
     ("accuracy-unchanged", "accuracy", ("siddo",), "two-sided", 0.01, "this test set", "sign-flip"),
 )
 
@@ -94,7 +95,8 @@ def make_results(
             rows = [row(metric, "kd", control, alpha, **rest) for control in controls if control in arms]
             worst = max(rows, key=lambda row: row["p_value"])
             supported = worst["p_adjusted"] <= 0.05
-            verdict = "supported" if supported else "equivalent" if margin else "inconclusive"
+            otherwise = "not shown" if metric == "asymmetry" else "equivalent" if margin else "inconclusive"
+            verdict = "supported" if supported else otherwise
             for one in rows:
                 one |= {"p_adjusted": worst["p_adjusted"], "verdict": verdict}
             contrasts += rows
@@ -107,9 +109,9 @@ def make_results(
         contrasts += [row(metric, arm, control, alpha) for metric in metrics]
         empty = {"kind": "descriptive", "family": "", "correction": "", "scope_examples": "new", "test": "two-way-t"}
         empty |= dict.fromkeys(("p_value", "p_adjusted", "bayes_factor"))
-        if "negative_transfer" in metrics:
-            for estimator in ("headroom", "raw", "log_odds"):
-                contrasts.append(row("asymmetry", arm, control, alpha, estimator=estimator, **empty))
+        if "negative_transfer" in metrics and arm == "kd" and control != "rcd":
+            estimator = {"siddo": "raw", "kd-other": "headroom"}[control]
+            contrasts.append(row("asymmetry", arm, control, alpha, estimator=estimator, **empty))
     blocks = {name[arm]: {"kind": arm} | settings(arm, alphas[0]) for arm in arms}
     protocol = {
         "name": "digits", "dataset": {"name": "digits", "path": None, "train": 300, "split": "test"},
@@ -134,7 +136,43 @@ def make_results(
         up = ("siddo", "rcd", "kd-other", "kd")
         rungs = [(f"alpha={a:g}", [point_of(arm, None if arm == "siddo" else a, name) for arm in up]) for a in alphas]
         ladder = decompose(evidence, rungs, metrics, 0.05)
-    return Results(protocol, HASH, environment, [], *frames, failures, ladder)
+    inherited = [
+        row
+        for alpha in (
+            alphas if {"kd", "kd-other"} <= set(arms) and teachers > 1 and "negative_transfer" in metrics else ()
+        )
+        for row in inherited_rows(name, alpha, teachers)
+    ]
+    return Results(protocol, HASH, environment, [], *frames, failures, ladder, pd.DataFrame(inherited))
+
+
+# part of inheritance.csv: estimate and half its interval at alpha 1, unit
+INHERITED = {
+    "errors_made": (47.0, 9.0, "errors"), "repeated_own": (40.0, 8.0, "errors"),
+    "repeated_other": (22.0, 7.0, "errors"), "repeated_more": (18.0, 3.0, "errors"),
+    "inherits_errors": (0.5, 0.08, "share"),
+    "inherits_knowledge": (0.4, 0.07, "share"), "inherits_errors_by_class": (0.45, 0.08, "share"),
+    "inherits_knowledge_by_class": (0.35, 0.07, "share"), "errors_from_wrong": (0.6, 0.1, "share"),
+    "errors_from_right": (0.4, 0.1, "share"), "third": (0.1, 0.3, "log ratio"), "firmness": (0.06, 0.4, "log ratio"),
+    "copied_wrong": (0.5, None, "share"), "copied_right": (0.45, None, "share"), "h": (0.2, 0.2, "log ratio"),
+    "h_of_copying": (-0.04, None, "log ratio"),
+}  # fmt: skip
+
+
+def inherited_rows(name, alpha, teachers):
+    """Rows of ``inheritance.csv`` of kd at one alpha: errors as they are, all else in proportion to alpha."""
+    both = {"arm": name["kd"], "control": name["kd-other"]}
+    both |= {f"{side}_params": params(arm, alpha) for side, arm in (("arm", "kd"), ("control", "kd-other"))}
+    for part, (full, half, unit) in INHERITED.items():
+        estimate = full if unit == "errors" else full * alpha
+        note = {"h": "h is above 0 under pure copying", "h_of_copying": "an approximation"}.get(part, "")
+        yield {
+            **IDENTITY, **both, "part": part, "label": part, "unit": unit, "n_teachers": teachers,
+            "n_units": teachers // 2, "n_examples": 1497, "estimate": estimate,
+            "ci_low": None if half is None else estimate - half, "ci_high": None if half is None else estimate + half,
+            "ci_level": 0.95, "note": note, "version": "0.1.0",
+            "sentence": f"Repeats 18 more of 47 at {alpha:g}." if part == "repeated_more" else "",
+        }  # fmt: skip
 
 
 def point_of(arm, alpha, name):
@@ -178,7 +216,7 @@ def contrast(values, name, teachers, seeds, correction, metric, arm, control, al
         ]
         return np.array(rows)
 
-    if metric == "asymmetry":
+    if metric in ("asymmetry", "inherits_errors"):
         table = differences("negative_transfer") - differences("positive_transfer")
     else:
         table = differences(metric)
@@ -191,7 +229,7 @@ def contrast(values, name, teachers, seeds, correction, metric, arm, control, al
     p = min(1.0, max(2.0**-n, float(np.exp(-0.7 * abs(z) - 0.4 * z * z))))
     return {
         **IDENTITY, "hypothesis": "", "declared": "before training", "kind": "exploratory", "metric": metric,
-        "estimator": "headroom" if metric == "asymmetry" else "mean_difference",
+        "estimator": {"asymmetry": "firmness", "inherits_errors": "balanced"}.get(metric, "mean_difference"),
         "arm": name[arm], "arm_params": params(arm, alpha), "control": name[control],
         "control_params": params(control, beta), "scope_teachers": "recipe" if teachers > 1 else "these",
         "scope_examples": "this test set", "teacher": None, "n_teachers": teachers, "n_units": n,

@@ -9,7 +9,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.text import Text
 
 from kdstats.reporting import Results
-from kdstats.reporting.figures import COLUMN, FIGURES, PAGE, colours, markers, render, style
+from kdstats.reporting.figures import COLUMN, PAGE, colours, markers, render, style
+from kdstats.reporting.page import FIGURES
 
 EMPTY = pd.DataFrame()
 
@@ -37,35 +38,44 @@ def texts(svg):
 # What they show --------------------------------------------------------------------------------------------------
 
 
-def plane():
-    """One teacher of two seeds: control A⁺ .90, A⁻ .40; kd A⁺ .91 and .93, A⁻ .52 and .56."""
-    values = {("siddo", 0): (0.90, 0.40), ("siddo", 1): (0.90, 0.40), ("kd", 0): (0.91, 0.52), ("kd", 1): (0.93, 0.56)}
-    rows = [
-        {"arm": arm, "teacher": 0, "seed": seed, "metric": metric, "value": value}
-        for (arm, seed), both in values.items()
-        for metric, value in zip(("positive_transfer", "negative_transfer"), both, strict=True)
-    ]
-    protocol = {"arms": {"siddo": {"kind": "siddo"}, "kd": {"kind": "kd"}}, "initialisation": "teacher"}
-    return Results(protocol, "0" * 64, {}, [], pd.DataFrame(rows), *[EMPTY] * 5)
+def marks(ax):
+    """Positions of lines that are one point each."""
+    return [tuple(line.get_xydata()[0]) for line in ax.lines if len(line.get_xdata()) == 1]
 
 
-def test_transfer_plane_has_gains_and_the_copy_line():
-    ax = draw("transfer_plane", plane()).figure.axes[0]
-    points = [line.get_xydata() for line in ax.lines if line.get_linestyle() == "None"]
-    assert points[0] == pytest.approx(np.array([[0.01, 0.12], [0.03, 0.16]]))
-    assert points[1] == pytest.approx(np.array([[0.02, 0.14]]))
-    (copying,) = [line for line in ax.lines if hasattr(line, "get_slope")]
-    assert copying.get_xy1() == (0, 0)
-    assert copying.get_slope() == pytest.approx(6)  # (1 − .4)/(1 − .9)
+def test_inherited_errors_stand_against_inherited_right_answers(drawings):
+    plane, _ = drawings["inherited"].figure.axes
+    # W .5 and K .4 at alpha 1, so 25 and 20 points at alpha .5
+    assert marks(plane) == [pytest.approx(at) for at in ((4, 5), (20, 25), (36, 45))]
+    bars = [line.get_xydata().tolist() for line in plane.lines if len(line.get_xdata()) == 2]
+    assert [[13, 25], [27, 25]] in [np.round(bar, 9).tolist() for bar in bars]  # K: 20 ± 7
+    assert [[20, 17], [20, 33]] in [np.round(bar, 9).tolist() for bar in bars]  # W: 25 ± 8
+    assert any(start[0] == start[1] and end[0] == end[1] and start[0] < 0 < end[0] for start, end in bars)
+    assert {"α = 0.1", "α = 0.5", "α = 0.9"} <= {text.get_text() for text in plane.texts}
 
 
-def test_a_teacher_without_errors_has_no_transfer_plane():
-    results = plane()
-    scores = results.scores.copy()
-    scores.loc[scores["metric"] == "negative_transfer", "value"] = np.nan
-    drawing = draw("transfer_plane", replace(results, scores=scores))
+def test_repeated_errors_stand_beside_with_the_interval_of_their_difference(drawings, rendered):
+    _, repeated = drawings["inherited"].figure.axes
+    assert marks(repeated)[:3] == [(47, 0), (22, 0), (40, 0)]
+    bars = [line.get_xdata().tolist() for line in repeated.lines if len(line.get_xdata()) == 2]
+    assert bars == [[37, 43]] * 3  # 22 + (18 ± 3), at its own student's 40
+    assert "no third answers gained (W = K)" in texts(rendered["inherited"][0])
+    assert "the interval of their difference" in drawings["inherited"].caption
+
+
+def test_without_students_of_another_teacher_the_figure_says_what_is_missing(digits):
+    drawing = draw("inherited", replace(digits, inheritance=EMPTY))
     assert drawing.figure is None
-    assert "teacher with errors" in drawing.caption
+    assert "such as kd and kd-other at the same settings" in drawing.caption
+
+
+def test_inherited_errors_are_estimates_in_points(drawings, digits):
+    rows = digits.contrasts[digits.contrasts["metric"] == "inherits_errors"]
+    (ax,) = [a for a in drawings["estimates"].figure.axes if "(points)" in a.get_ylabel()]
+    assert ax.get_ylabel().split() == ["Inherited", "errors,", "W", "(points)"]
+    assert [y for _, y in marks(ax)] == pytest.approx([100 * value for value in rows["estimate"]])
+    labels = {" ".join(a.get_ylabel().split()) for a in drawings["estimates"].figure.axes}
+    assert "Firmness of errors, θ₀" in labels and "Difference in agreement" in labels
 
 
 def test_slopes_have_one_line_a_pair(drawings):
@@ -97,7 +107,8 @@ def test_far_off_exploratory_rows_leave_the_declared_ones_readable(digits):
     far = (digits.contrasts["kind"] == "exploratory") & (digits.contrasts["arm"] == "rcd")
     contrasts = digits.contrasts.assign(estimate=digits.contrasts["estimate"].where(~far, -0.9))
     drawing = draw("estimates", replace(digits, contrasts=contrasts))
-    assert min(ax.get_ylim()[0] for ax in drawing.figure.axes) > -0.1
+    differences = [ax for ax in drawing.figure.axes if ax.get_ylabel().startswith("Difference")]
+    assert min(ax.get_ylim()[0] for ax in differences) > -0.1
     assert "6 exploratory rows far off the declared ones: in the tables alone." in drawing.caption
 
 
@@ -120,8 +131,8 @@ def test_accuracy_has_the_teachers_band(drawings, digits):
 
 
 def test_placebo_is_named(drawings, rendered):
-    assert "rcd (placebo)" in texts(rendered["transfer_plane"][0])
-    assert "placebo" in drawings["transfer_plane"].caption
+    assert "rcd (placebo)" in texts(rendered["accuracy_agreement"][0])
+    assert "placebo" in drawings["accuracy_agreement"].caption
 
 
 def test_arms_differ_without_colour(digits):
@@ -173,7 +184,9 @@ def test_no_text_is_mathtext(make):
         svg, _ = render(name, drawing)
         assert not any(text.get_parse_math() for text in drawing.figure.findobj(Text))
         shown = " ".join(texts(svg))
-        if name in ("transfer_plane", "accuracy_agreement"):
+        if name == "inherited":
+            assert "_$\\frac{1}{2}$ − a_{b}$" not in shown and "_$\\frac{1}{2}$" in shown
+        elif name == "accuracy_agreement":
             assert {"_$\\frac{1}{2}$", "a_{b}$", "<b>&amp; (placebo)"} <= set(texts(svg))
         elif name == "estimates":
             assert "_$\\frac{1}{2}$ − $x_1$" in shown

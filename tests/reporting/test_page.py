@@ -8,9 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from kdstats.reporting.figures import FIGURES
-from kdstats.reporting.page import files, html
-from kdstats.reporting.tables import TABLES
+from kdstats.reporting.page import FIGURES, TABLES, files, html
 
 
 class Page(HTMLParser):
@@ -101,8 +99,24 @@ def test_verdicts_come_first_in_words(page, digits):
     for row in digits.verdicts.to_dict("records"):
         assert row["sentence"] in words
         assert f"{row['verdict']} {row['hypothesis']}" in words
-    assert "12 hypotheses in family confirmatory" in words
+    assert "15 hypotheses in family confirmatory" in words
     assert "Whole-protocol error not controlled" not in words
+
+
+def test_words_are_explained_before_they_are_used(page, source, digits):
+    words = page.words()
+    assert words.index("Words used below") < words.index("Split example") < words.index("agrees-more[alpha=0.1]")
+    assert "Repeats 18 more of 47 at 0.5." in words
+    without = replace(digits, inheritance=pd.DataFrame(), verdicts=digits.verdicts[:3])
+    assert "Words used below" not in page_of(without).words()
+
+
+def test_every_verdict_has_its_mark(digits):
+    verdicts = digits.verdicts.assign(verdict=["not shown", "withdrawn", "supported"] * 5)
+    page = page_of(replace(digits, verdicts=verdicts, contrasts=digits.contrasts.assign(verdict="")))
+    classes = [attrs["class"] for _, attrs in page.tags if attrs.get("class", "").startswith("verdict ")]
+    assert set(classes) == {"verdict not-shown", "verdict withdrawn", "verdict supported"}
+    assert "5 supported, 5 not shown and 5 withdrawn." in page.words()
 
 
 def test_page_says_how_it_was_made(page, digits):
@@ -135,10 +149,10 @@ def test_other_corrections_are_warned_of(digits, change, said):
 
 
 def test_split_families_are_warned_of(digits):
-    verdicts = digits.verdicts.assign(family=["one"] * 6 + ["two"] * 6)
+    verdicts = digits.verdicts.assign(family=["one"] * 6 + ["two"] * 9)
     words = page_of(replace(digits, verdicts=verdicts)).words()
     assert "error not controlled: the hypotheses are corrected in 2 separate families (one, two)." in words
-    assert "6 hypotheses in family one and 6 hypotheses in family two" in words
+    assert "6 hypotheses in family one and 9 hypotheses in family two" in words
 
 
 def test_amendments_failures_and_mixed_devices_are_said(digits):
@@ -203,7 +217,7 @@ def test_hostile_names_stay_text_in_every_file(make, python_strings):
         assert not re.search(r"<script|<img|\[red\]x", markdown)
     assert "'=1+1" in written["tables/arms.csv"].decode()
     assert r"\textless{}script\textgreater{}alert(1)" in written["tables/arms.tex"].decode()
-    for name in ("transfer_plane", "accuracy_agreement", "estimates"):
+    for name in ("inherited", "accuracy_agreement", "estimates"):
         svg = written[f"figures/{name}.svg"].decode()
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in svg
         assert "<script" not in svg

@@ -24,8 +24,8 @@ def contents(folder):
 
 
 def test_the_files_of_a_report(report):
-    tables = ("arms", "asymmetry", "contrasts", "exploratory", "ladder", "transfers", "verdicts")
-    figures = ("accuracy_agreement", "estimates", "ladder", "slopes", "training_curves", "transfer_plane")
+    tables = ("arms", "contrasts", "exploratory", "inheritance", "ladder", "transfers", "verdicts")
+    figures = ("accuracy_agreement", "estimates", "ladder", "slopes", "training_curves", "inherited")
     assert set(contents(report)) == {
         "index.html", "figures/captions.md",
         *(f"tables/{name}.{kind}" for name in tables for kind in ("csv", "md", "tex")),

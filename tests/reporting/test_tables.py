@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from kdstats.reporting import Results
-from kdstats.reporting.tables import TABLES, claim
+from kdstats.reporting.page import TABLES
+from kdstats.reporting.tables import claim
 
 EMPTY = pd.DataFrame()
 
@@ -142,9 +143,14 @@ def test_claims_in_words(digits):
     assert words["agrees-more[alpha=0.5]"] == (
         "Agreement is higher with kd α = 0.5 than with siddo and with rcd α = 0.5. About the recipe, on this test set."
     )
-    assert words["errors-transfer-more[alpha=0.9]"] == (
-        "Errors transfer more than knowledge (asymmetry h > 0) with kd α = 0.9 against kd-other α = 0.9."
-        " About the recipe, on new examples."
+    assert words["inherits-errors[alpha=0.9]"] == (
+        "Students of the wrong one of two teachers give its wrong answer more often than students of the right one"
+        " (W > 0), with kd α = 0.9 against kd-other α = 0.9. About the recipe, on new examples."
+    )
+    assert words["holds-errors-firmer[alpha=0.9]"] == (
+        "Errors are held to more firmly than right answers (θ₀ > 0): taught wrongly, students break away from both"
+        " teachers' answers less often than taught rightly, at equal confidence of the teachers, with kd α = 0.9"
+        " against kd-other α = 0.9. About the recipe, on new examples."
     )
     assert words["accuracy-unchanged[alpha=0.1]"] == (
         "Accuracy differs between kd α = 0.1 and siddo; within ±0.01 it counts as no difference."
@@ -152,11 +158,17 @@ def test_claims_in_words(digits):
     )
 
 
+def test_what_is_withdrawn_claims_nothing(digits):
+    row = digits.verdicts[digits.verdicts["metric"] == "asymmetry"].iloc[0].to_dict() | {"verdict": "withdrawn"}
+    said = claim(digits.tidy(), row)
+    assert said.startswith("Withdrawn: a claim on the asymmetry h") and "docs/errors-and-knowledge.md" in said
+
+
 def test_verdicts_and_sentences_are_those_given(digits):
     table = TABLES["verdicts"](digits.tidy())
     assert table.shown["Verdict"] == list(digits.verdicts["verdict"])
     assert table.shown["Why"] == list(digits.verdicts["sentence"])
-    assert len(table.rows) == 12
+    assert len(table.rows) == 15
 
 
 def test_what_came_late_is_marked_everywhere(digits):
@@ -167,7 +179,7 @@ def test_what_came_late_is_marked_everywhere(digits):
     results = replace(
         digits,
         contrasts=digits.contrasts.assign(declared=declared),
-        verdicts=digits.verdicts.assign(declared=["after training: hypothesis"] + ["before training"] * 11),
+        verdicts=digits.verdicts.assign(declared=["after training: hypothesis"] + ["before training"] * 14),
         amendments=[amendment],
     ).tidy()
     first = {name: next(iter(table.shown.values())) for name in TABLES for table in [TABLES[name](results)]}
@@ -177,7 +189,10 @@ def test_what_came_late_is_marked_everywhere(digits):
     assert [cell for cell in first["arms"] if "after" in cell] == ["kd α = 0.9 (declared after training)"]
     assert [cell for cell in first["transfers"] if "after" in cell] == ["kd α = 0.9 (declared after training)"]
     assert any("declared after training" in cell for cell in first["exploratory"])
-    assert any("declared after training" in cell for cell in first["asymmetry"])
+    assert [cell for cell in first["inheritance"] if "after" in cell][::15] == [
+        "kd − kd-other, α = 0.9 (declared after training)",
+        "kd α = 0.9 − siddo (declared after training)",
+    ]
 
 
 def test_failed_replicates_are_said(digits):
@@ -186,13 +201,50 @@ def test_failed_replicates_are_said(digits):
     assert table.shown["Note"] == ["too few; 2 of the arm's and 0 of the control's replicates failed"]
 
 
-def test_descriptive_asymmetry_bears_its_label_and_no_p(digits):
-    table = TABLES["asymmetry"](digits.tidy())
-    assert not any(heading.lower() == "p" or "adjusted" in heading.lower() for heading in table.shown)
-    for estimator, care in zip(table.shown["Estimator"], table.shown["Read with care"], strict=True):
-        assert ("positive under pure copying" in care) == (estimator != "Asymmetry h")
-    assert sum("placebo" in cell for cell in table.shown["Arm − control"]) == 9  # rcd at three alphas, three estimators
-    assert set(table.data["verdict"]) == {""}
+def test_inheritance_has_a_block_a_setting_with_repeated_errors_first(digits):
+    table = TABLES["inheritance"](digits.tidy())
+    block = [row for row in table.rows if row[0].endswith("α = 0.5") or row[0] == "kd α = 0.5 − siddo"]
+    assert len(table.rows) == 3 * len(block) == 48
+    shown = {what: cells for _, what, *cells in block}
+    assert list(shown)[:6] == [
+        "Errors of a teacher", "of them, repeated by its own student",
+        "of them, repeated by the other teacher's student", "repeated more by its own student",
+        "W, inherited errors", "K, inherited right answers",
+    ]  # fmt: skip
+    assert shown["Errors of a teacher"] == ["47.0 [38.0, 56.0]", "errors", ""]
+    assert shown["repeated more by its own student"] == ["18.0 [15.0, 21.0]", "errors", "Repeats 18 more of 47 at 0.5."]
+    assert shown["W, inherited errors"][:2] == ["25.0 [17.0, 33.0]", "points"]
+    assert shown["ĉ_w, share of wrong answers copied"] == ["25.0", "%", "if copying were all or nothing"]
+    assert shown["θ₀, third answers at equal confidence"][:2] == ["0.03 [−0.37, 0.43]", "log ratio"]
+    h, _, care = shown["h; then what one copied share predicts"]
+    assert h == "0.10 [−0.10, 0.30]; −0.02"
+    assert "bears no verdict" in care and "the second number: an approximation" in care
+    assert "positive under pure copying" in shown["Raw asymmetry Δ⁻ − Δ⁺"][2]
+    assert "in one half alone" in table.caption
+    assert not {"p", "Adjusted p", "Verdict"} & set(table.shown)
+    assert set(table.data["part"]) >= {"h_of_copying", "raw", "repeated_more"}
+    assert "n = 5 pairs of teachers or 10 teachers" in table.signature
+
+
+def test_inheritance_says_why_a_number_is_not_there(digits):
+    rows = digits.inheritance
+    third = rows["part"] == "third"
+    rows = rows.assign(
+        estimate=rows["estimate"].mask(third), ci_low=rows["ci_low"].mask(third), ci_high=rows["ci_high"].mask(third),
+        note=rows["note"].mask(third, "no third answers"),
+    )  # fmt: skip
+    table = TABLES["inheritance"](replace(digits, inheritance=rows).tidy())
+    found = [cells for _, what, *cells in table.rows if what == "θ, third answers whatever the confidence"]
+    assert found == [["–", "log ratio", "describes, bears no verdict; no third answers"]] * 3
+
+
+def test_the_raw_asymmetry_needs_no_other_teacher(digits):
+    table = TABLES["inheritance"](replace(digits, inheritance=EMPTY).tidy())
+    assert [row[:2] for row in table.rows] == [
+        (f"kd α = {alpha} − siddo", "Raw asymmetry Δ⁻ − Δ⁺") for alpha in (0.1, 0.5, 0.9)
+    ]
+    assert "n = 10 teachers" in table.signature
+    assert table.caption.startswith("What students inherit is not known: it needs students")
 
 
 def test_transfer_counts_are_means_of_teacher_means():
@@ -226,7 +278,7 @@ def test_a_table_that_lacks_a_column_is_named(digits):
 
 def test_tables_from_csv_are_the_same(digits, tmp_path):
     frames = {}
-    for name in ("scores", "contrasts", "verdicts", "transfers", "curves", "failures"):
+    for name in ("scores", "contrasts", "verdicts", "inheritance", "transfers", "curves", "failures"):
         getattr(digits, name).to_csv(tmp_path / name, index=False)
         frames[name] = pd.read_csv(tmp_path / name)
     again = replace(digits, **frames).tidy()
