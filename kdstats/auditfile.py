@@ -44,7 +44,7 @@ class AuditFile(Block):
     std: Channels | None = None
     groups: Texts = ()
     margin: Points | str | None = None
-    control_kind: Literal["plain", "kd-other"] = "plain"
+    control_kind: Literal["plain", "neutral", "kd-other"] = "plain"
     controls_exchangeable: bool = False
     primary: str = "negative_transfer"
     paired: bool = False

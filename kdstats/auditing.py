@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ from kdstats.metrics import Observed, UndefinedMetric
 from kdstats.predictions import Predictions, aligned, named_groups, read_labels, read_predictions
 
 Values = NDArray[np.float64]
-ControlKind = Literal["plain", "kd-other"]
+ControlKind = Literal["plain", "neutral", "kd-other"]
 
 THIS = "this network, new examples"
 BOTH = "these networks, new examples"
@@ -192,7 +192,9 @@ MEASURES: dict[str, Measure] = {
         "Class-wise calibration error", "calibration", _class_wise, "labels", nearer=0
     ),
 }  # fmt: skip
-ASYMMETRIES: tuple[Literal["headroom", "raw", "log_odds"], ...] = ("headroom", "raw", "log_odds")
+ASYMMETRIES = {
+    "headroom": "h, which bears no verdict", "raw": "Raw asymmetry Δ⁻ − Δ⁺, which bears no verdict",
+}  # fmt: skip
 BOUNDS = {"positive_flip_rate": (0.0, 1.0), "fidelity_kl": (0.0, np.inf), "cross_entropy": (0.0, np.inf)}
 DIGITS = 12  # beyond which a value is rounding
 FEWEST_DISAGREEMENTS = 5  # of each network on either side, from which a log of their number has an interval
@@ -212,7 +214,7 @@ class Audit:
     measures : measure, estimator, label, question, scope, estimate, ci_low, ci_high, ci_level, p_value, n, position,
         controls_low, controls_high, note. Of several students the mean. Estimators: *value*; *difference* from the
         teacher; *excess* over the mean of the controls; *share* of what the controls leave to copy or to gain; of the
-        asymmetry *headroom*, *raw*, *log_odds*, *matched*
+        asymmetry *headroom* or *raw*, which describe
     verdicts : question, verdict, sentence
     transfers : student, control, n_correct, n_wrong, repaired, broken, infected, cured, net_repaired, net_infected;
         also "mean of controls", and "a control in its place", which no teacher has influenced
@@ -401,8 +403,8 @@ def _class_names(names: Sequence[str] | None, n_classes: int) -> tuple[str, ...]
 def _settings(
     margin: float | None, control_kind: str, exchangeable: bool, primary: str, paired: bool, level: float, seed: int
 ) -> dict[str, Any]:
-    if control_kind not in ("plain", "kd-other"):
-        raise UserError(f"control_kind is {control_kind!r}: it is plain or kd-other")
+    if control_kind not in get_args(ControlKind):
+        raise UserError(f"control_kind is {control_kind!r}: it is plain, neutral or kd-other")
     if margin is not None and not (isinstance(margin, float | int) and 0 < margin <= 0.2):
         raise UserError(
             f"margin is {margin!r}: a share of the examples, above 0 and at most .2 (20 points); 0.005 is half a point"
@@ -538,17 +540,12 @@ def _interval(of: stats.TwoWay, level: float) -> tuple[float, float, float, str]
     return float(low), float(high), np.nan, ""
 
 
-def _against(students: Values, controls: Values, asked: Mapping[str, Any], wider: float = 1.0) -> _Numbers:
-    """Students minus controls; a p-value only where several students stand against several controls.
-
-    ``wider`` is by how much the variance of a single student may exceed that which the controls show.
-    """
+def _against(students: Values, controls: Values, asked: Mapping[str, Any]) -> _Numbers:
+    """Students minus controls; a p-value only where several students stand against several controls."""
     if asked["paired"] and len(students) > 1:
         of = stats.two_way(students - controls)
     else:
         of = stats.two_groups(students, controls)
-        if len(students) == 1:
-            of = replace(of, ms_rep=of.ms_rep * wider, ms_res=of.ms_res * wider)
     low, high, _, note = _interval(of, asked["level"])
     several = len(students) > 1 and len(controls) > 1 and not note
     return _Numbers(float(of.estimate), low, high, float(of.p_value()) if several else np.nan, note)
@@ -733,38 +730,25 @@ def _gains(students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[st
 def _asymmetries(
     students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    n = len(students[0].labels)
-    another = asked["control_kind"] == "kd-other"
-    for estimator in ASYMMETRIES:
-        place: dict[str, Any] = {"note": metrics.caution(estimator, another) if controls else ""}
-        numbers = _Numbers(np.nan, note=NO_CONTROLS)
-        if controls:
-            try:
-                mine, theirs = (
-                    np.stack([metrics.asymmetry_examples(p.teacher.right, p.agrees, estimator) for p in side])
-                    for side in (students, controls)
-                )
-                wider = _mixture(students, controls) if another and estimator != "raw" else 1.0
-                mine, theirs = np.round(mine, DIGITS), np.round(theirs, DIGITS)
-                numbers = _against(mine, theirs, asked, wider=wider)
-                if estimator != "raw" and (few := _too_few([*students, *controls])):
-                    numbers = _Numbers(numbers.estimate, note=few)
-                if len(students) == 1:
-                    place |= _position(float(mine.mean()), theirs.mean(1))
-            except UndefinedMetric as reason:
-                numbers = _Numbers(np.nan, note=str(reason))
+    """h against students of another teacher, the raw difference against controls of labels alone: both describe."""
+    kinds: dict[str, tuple[Literal["headroom", "raw"], ...]] = {"kd-other": ("headroom",), "plain": ("raw",)}
+    for estimator in kinds.get(asked["control_kind"], ()) if controls else ():
+        n, place = len(students[0].labels), {"note": metrics.ESTIMATORS[estimator]}
+        try:
+            mine, theirs = (
+                np.stack([metrics.asymmetry_examples(p.teacher.right, p.agrees, estimator) for p in side])
+                for side in (students, controls)
+            )
+            mine, theirs = np.round(mine, DIGITS), np.round(theirs, DIGITS)
+            numbers = replace(_against(mine, theirs, asked), p_value=np.nan)
+            if estimator == "headroom" and (few := _too_few([*students, *controls])):
+                numbers = _Numbers(numbers.estimate, note=few)
+        except UndefinedMetric as reason:
+            numbers = _Numbers(np.nan, note=str(reason))
         yield _row(
-            "asymmetry", estimator, f"Asymmetry, {estimator.replace('_', '-')}", "transfer",
-            _scope(students, controls), numbers, asked["level"], n, **place,
+            "asymmetry", estimator, ASYMMETRIES[estimator], "transfer", _scope(students, controls), numbers,
+            asked["level"], n, **place,
         )  # fmt: skip
-    matched = _matched(students, controls, asked["level"])
-    place = {"note": metrics.caution("matched", another) if controls else ""}
-    if len(students) == 1 and not np.isnan(matched.estimate):
-        place |= _matched_position(students[0], controls)
-    yield _row(
-        "asymmetry", "matched", "Asymmetry, matched for difficulty", "transfer", _scope(students, controls), matched,
-        asked["level"], n, **place,
-    )  # fmt: skip
 
 
 def _too_few(pairs: Sequence[Pair]) -> str:
@@ -778,58 +762,6 @@ def _too_few(pairs: Sequence[Pair]) -> str:
                 f" {FEWEST_DISAGREEMENTS} on there is an interval"
             )
     return ""
-
-
-def _matched_position(student: Pair, controls: Sequence[Pair]) -> dict[str, Any]:
-    """Where the student stands when each network in turn takes its place, strata made anew from the others."""
-    everyone = [student, *controls]
-    try:
-        scores = [_matched_values(one, [other for other in everyone if other is not one]).mean() for one in everyone]
-    except UndefinedMetric:
-        return {}
-    return _position(float(scores[0]), np.array(scores[1:]))
-
-
-def _mixture(students: Sequence[Pair], controls: Sequence[Pair]) -> float:
-    """Variance of log disagreements of a student over that of controls of another teacher, under the copy model.
-
-    A student's disagreements are (1 − c) times its own base's: their log varies as the base does. A control's are a
-    mixture of its base's, weight 1 − c, and another teacher's, weight c: variance (1 − c)² + c² of the base's. c is
-    estimated by the copied share. Without this the interval of a single student covers .88 instead of .95 at c = .3
-    where accuracy varies by two points between networks.
-    """
-    measure = MEASURES["copy_probability"]
-    p, q = float(_stack(measure, students).mean()), float(_stack(measure, controls).mean())
-    c = min(max((p - q) / (1 - q), 0.0), 1.0)
-    return 1 / ((1 - c) ** 2 + c**2)
-
-
-def _matched(students: Sequence[Pair], controls: Sequence[Pair], level: float) -> _Numbers:
-    """Matched asymmetry of the students, with the spread that controls have in a student's place."""
-    if not controls:
-        return _Numbers(np.nan, note=NO_CONTROLS)
-    try:
-        mine = np.stack([_matched_values(one, controls) for one in students])
-    except UndefinedMetric as reason:
-        return _Numbers(np.nan, note=str(reason))
-    try:
-        theirs = np.stack([_matched_values(one, [c for c in controls if c is not one]) for one in controls])
-    except UndefinedMetric:
-        why = "too few controls to say how controls differ in it: no interval"
-        return _Numbers(float(mine.mean()), note=why)
-    of = replace(stats.two_groups(mine, theirs), estimate=float(mine.mean()))  # that of controls is 0 but for noise
-    return _Numbers(float(mine.mean()), *_interval(of, level))
-
-
-def _matched_values(one: Pair, controls: Sequence[Pair]) -> Values:
-    """Values whose mean is the matched asymmetry: each control in turn is compared with, the others make the strata."""
-    agree = np.stack([pair.agrees for pair in controls])
-    held = metrics.held_out_agreements(agree)
-    each = np.broadcast_to(one.agrees, agree.shape)
-    rights = np.broadcast_to(one.teacher.right, agree.shape)
-    counts = metrics.matched_counts(rights, each, agree, held, len(controls) - 1)
-    mean = np.broadcast_to(counts.mean(0), counts.shape)
-    return np.round(metrics.matched_influence(mean, rights, each, agree, held).mean(0), DIGITS)
 
 
 # Verdicts --------------------------------------------------------------------------------------------------------
@@ -848,7 +780,6 @@ def _verdicts(
              "No difference in accuracy from the controls is shown"), points=True, kin=kin,
         ),
         _errors_verdict(measures, controls, asked, kin),
-        _asymmetry_verdict(measures, controls, asked, kin),
     ]  # fmt: skip
     return pd.DataFrame(made, columns=["question", "verdict", "sentence"])
 
@@ -950,39 +881,6 @@ def _errors_verdict(
          "That the student makes more or fewer of its teacher's errors than its controls do is not shown"),
         points=True, caution=caution, kin=kin,
     )  # fmt: skip
-
-
-def _asymmetry_verdict(
-    measures: pd.DataFrame, controls: Sequence[Pair], asked: Mapping[str, Any], kin: str
-) -> dict[str, str]:
-    question = "Errors against knowledge"
-    gap = measures[(measures["measure"] == "accuracy") & (measures["estimator"] == "excess")].iloc[0]
-    if controls and asked["control_kind"] != "kd-other":
-        sentence = (
-            f"{question}: no verdict against controls trained on labels alone, since accuracy alone can produce an"
-            " asymmetry; controls distilled from another teacher (--control-kind kd-other) would allow one."
-        )
-        return {"question": question, "verdict": "not possible", "sentence": sentence}
-    if not kin and len(controls) > 1 and (gap["ci_low"] > 0 or gap["ci_high"] < 0):
-        sentence = (
-            f"{question}: no verdict, since the student's accuracy differs from its controls'"
-            f" ({_points(gap['estimate'])} points), and accuracy alone can produce an asymmetry."
-        )
-        return {"question": question, "verdict": "not possible", "sentence": sentence}
-    found = _against_controls(
-        measures, "asymmetry", "headroom", controls, question,
-        ("errors more than knowledge", "knowledge more than errors", "not shown different"),
-        ("Errors were taken over more than knowledge", "Knowledge was taken over more than errors",
-         "That errors were taken over more or less than knowledge is not shown"), kin=kin,
-    )  # fmt: skip
-    row = measures[(measures["measure"] == "asymmetry") & (measures["estimator"] == "matched")].iloc[0]
-    kept = {"errors more than knowledge": row["estimate"] > 0, "knowledge more than errors": row["estimate"] < 0}
-    if found["verdict"] in kept and not pd.isna(row["estimate"]) and not kept[found["verdict"]]:
-        words = (
-            f"{found['sentence']} Between examples of equal difficulty it has the other sign ({row['estimate']:+.3f})."
-        )
-        return {"question": question, "verdict": "not shown different", "sentence": words}
-    return found
 
 
 # Counts ----------------------------------------------------------------------------------------------------------

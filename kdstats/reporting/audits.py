@@ -7,7 +7,6 @@ import base64
 import io
 import math
 import re
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -25,11 +24,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import kdstats
-from kdstats.metrics import caution
 from kdstats.reporting.figures import COLUMN, GREY, LIGHT, PAGE, Drawing
 from kdstats.reporting.files import tables_and_figures
 from kdstats.reporting.page import HERE
-from kdstats.reporting.results import ESTIMATORS, Row, clean, listed, plural, records
+from kdstats.reporting.results import Row, clean, listed, plural, records
 from kdstats.reporting.tables import NONE, Table, decimals, interval_text, number, p_text
 from kdstats.reporting.writers import markdown, markdown_text
 
@@ -41,8 +39,7 @@ MEAN, PLACE = "mean of controls", "a control in its place"
 NEEDS_CONTROL = (
     "Two networks trained apart on the same data share errors too, because some examples are hard. Without controls,"
     " networks in the student's place that never met this teacher, it cannot be said what the student took over from"
-    " it, whether it makes more of its teacher's errors than it would have made anyway, or whether errors were taken"
-    " over more than knowledge"
+    " it, or whether it makes more of its teacher's errors than it would have made anyway"
 )
 MAIN = (
     "accuracy", "agreement", "error_consistency", "copy_probability", "capa", "fidelity_kl", "positive_transfer",
@@ -174,7 +171,6 @@ TONES = {  # of a verdict -> how page.css shows it
     "equivalent": "equivalent", "non-inferior": "equivalent", "inferior": "refuted",
     "better": "supported", "worse": "refuted",
     "fewer than controls": "supported", "more than controls": "refuted",
-    "knowledge more than errors": "supported", "errors more than knowledge": "refuted",
 }  # fmt: skip
 SYMBOLS = {"supported": "✓", "refuted": "!", "equivalent": "=", "inconclusive": "?"}
 
@@ -208,7 +204,11 @@ def _about(audit: "Audit") -> Iterator[tuple[str, str]]:
         found = [row for row in records(audit.networks) if row["role"] == role]
         yield term, listed([f"{row['name']} (accuracy {number(row['accuracy'], 3)})" for row in found]) or "none"
     if _controls(audit):
-        kinds = {"plain": "trained on labels alone", "kd-other": "distilled from another teacher (kd-other)"}
+        kinds = {
+            "plain": "trained on labels alone",
+            "neutral": "trained with the same regularisation and without a teacher's labels (neutral)",
+            "kd-other": "distilled from another teacher (kd-other)",
+        }
         yield "Controls are", kinds[settings["control_kind"]]
     yield "Test set", f"{settings['n']:,} examples, {plural(settings['classes'], 'class', 'classes')}"
     margin = settings["margin"]
@@ -247,11 +247,10 @@ def _warnings(audit: "Audit") -> Iterator[str]:
     controls, settings = _controls(audit), audit.settings
     if not controls:
         yield f"There are no controls. {NEEDS_CONTROL}."
-    elif settings["control_kind"] != "kd-other":
+    elif settings["control_kind"] == "plain":
         yield (
-            "The controls are not said to be distilled from another teacher. Against such controls accuracy alone can"
-            " produce an asymmetry: a student that became more accurate for whatever reason agrees more where the"
-            " teacher is right and less where it is wrong."
+            "The controls were trained on labels alone, as far as is said. Against such controls a change of accuracy"
+            " alone can move how often a student repeats its teacher's errors: nothing here says what was inherited."
         )
     if controls == 1:
         yield "One control does not show how controls differ among themselves, so no verdict rests on it."
@@ -350,11 +349,6 @@ def _transfer(audit: "Audit") -> Iterator[str]:
     yield f"Set against {_its(audit)}, it has {_count_words(mean)}."
     if placed:
         yield f"A control in its place, which this teacher never taught, has {_count_words(placed)}."
-    if headroom := _measured(audit, "asymmetry", "headroom"):
-        yield (
-            f"The asymmetry h is {interval_text(headroom)}: above 0 errors were taken over more than knowledge, in"
-            " proportion to what the controls left of each."
-        )
 
 
 def _count_words(row: Row) -> str:
@@ -371,27 +365,23 @@ def _counts(values: Sequence[float]) -> list[str]:
 
 def _transfer_reading(audit: "Audit") -> str:
     if not _controls(audit):
-        return "With controls this part has gains, the four counts and the asymmetry."
+        return "With controls this part has gains and the four counts."
     counts = (
         "Between any two networks all four counts are above 0; transfer is what exceeds the counts of a control in the"
         " student's place."
     )
-    if audit.settings["control_kind"] == "kd-other":
-        return (
-            f"{counts} These controls were distilled from other teachers and so share what distillation does to"
-            f" accuracy: as far as the student is as accurate as they are{_gap(audit)}, h speaks of this teacher's"
-            " errors. That no two controls share a teacher is supposed; where they do, false alarms are several times"
-            " as many."
-        )
-    return (
-        f"{counts} Against controls that no other teacher taught, accuracy alone can produce an asymmetry, so h carries"
-        " no verdict here; controls distilled from another teacher (--control-kind kd-other) close that trap."
-    )
+    return f"{counts} {MAY_CLAIM[audit.settings['control_kind']]}"
 
 
-def _gap(audit: "Audit") -> str:
-    row = _measured(audit, "accuracy", "excess")
-    return f" ({_percent(row, 'points')} apart)" if row else ""
+MAY_CLAIM = {  # of a kind of control -> what differences from it say
+    "plain": "These controls were trained on labels alone: what differs may be the regularisation or the accuracy that"
+    " distillation brings with any teacher, so nothing here says what was inherited.",
+    "neutral": "These controls had the same regularisation without any teacher's labels: what differs lies beyond this"
+    " regularisation.",
+    "kd-other": "These controls are students of other teachers by the same recipe. A student that takes over no more"
+    " than its teacher's quality differs from them too; inherited errors (W) and right answers (K), for which the"
+    " teacher of the controls is needed (--control-teacher), balance that.",
+}
 
 
 def _flips(audit: "Audit") -> Iterator[str]:
@@ -528,8 +518,8 @@ ANSWERS = (
         ("answer_fidelity",), ("position",),
     ),
     Answer(
-        "transfer", "What did it take over, knowledge or errors?", _transfer, _transfer_reading,
-        ("answer_transfer", "transfers"), ("transfer", "asymmetry"),
+        "transfer", "What did it take over?", _transfer, _transfer_reading,
+        ("answer_transfer", "transfers"), ("transfer",),
     ),
     Answer(
         "flips", "Is it as good as its teacher where it matters?", _flips, _flips_reading, ("answer_accuracy", "flips")
@@ -947,37 +937,6 @@ def transfer(audit: "Audit") -> Drawing:
     )
 
 
-def asymmetry(audit: "Audit") -> Drawing:
-    """The estimators of the asymmetry with intervals, and what each is under pure copying."""
-    title = "Asymmetry of errors and knowledge"
-    found = {name: _measured(audit, "asymmetry", name) for name in ("headroom", "matched", "log_odds", "raw")}
-    rows = {name: row for name, row in found.items() if row is not None}
-    if not rows:
-        return Drawing(
-            title, "No asymmetry: it needs controls and a teacher that is right on some examples and wrong on others."
-        )
-    another = audit.settings["control_kind"] == "kd-other"
-    figure = Figure(figsize=(COLUMN, 0.2 + 0.72 * len(rows)), layout="constrained")
-    for ax, (name, row) in zip(np.ravel(figure.subplots(len(rows), 1)), rows.items(), strict=True):
-        _own_axis(ax, [row["estimate"], row["ci_low"], row["ci_high"]], zero=True)
-        ax.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (3, 2)), zorder=0)
-        _interval(ax, 0, row, BLUE)
-        ax.plot([row["estimate"]], [0], **STUDENT, markerfacecolor=BLUE if another and name == "headroom" else "white")
-        said = textwrap.fill(caution(name, another_teacher=True), 66)
-        ax.set_title(f"{ESTIMATORS[name]}:\n{said}", loc="left", fontsize="small", color=GREY, linespacing=1.15)
-    trap = (
-        " Filled: the estimator that a verdict rests on, where the student is as accurate as its controls."
-        if another
-        else " No verdict rests on them: against these controls a change of accuracy alone can produce each."
-    )
-    return Drawing(
-        title,
-        f"With {_level_words(audit)} intervals, each in its own unit; above 0 errors were taken over more than"
-        f" knowledge.{trap}",
-        figure,
-    )
-
-
 def where_figure(audit: "Audit") -> Drawing:
     """Differences from teacher and controls in parts of the test set."""
     title = "Where the student differs"
@@ -1087,7 +1046,6 @@ def reliability(audit: "Audit") -> Drawing:
 FIGURES: dict[str, Callable[["Audit"], Drawing]] = {
     "position": position,
     "transfer": transfer,
-    "asymmetry": asymmetry,
     "where": where_figure,
     "reliability": reliability,
 }
