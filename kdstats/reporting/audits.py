@@ -1,6 +1,6 @@
 """All files of an audit's report: its page, each table and figure by itself, and a summary in Markdown.
 
-The page reads from the verdicts down: scope, gate, six answers, tables, what could not be measured, where it came from.
+The page reads from the verdicts down: scope, gate, seven answers, tables, what could not be measured, where it came from.
 """
 
 import base64
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import kdstats
+from kdstats.metrics.swaps import FEWEST_PAIRS
 from kdstats.reporting.figures import COLUMN, GREY, LIGHT, PAGE, Drawing
 from kdstats.reporting.files import tables_and_figures
 from kdstats.reporting.page import HERE
@@ -45,6 +46,8 @@ MAIN = (
     "accuracy", "agreement", "error_consistency", "copy_probability", "capa", "fidelity_kl", "positive_transfer",
     "negative_transfer", "negative_flip_rate", "expected_calibration_error",
 )  # fmt: skip
+
+INHERITS = ("repeated_errors", "inherits_errors", "inherits_knowledge")
 
 
 def files(audit: "Audit", gates: Sequence["Outcome"] = ()) -> dict[str, bytes]:
@@ -80,7 +83,7 @@ def github(audit: "Audit", gates: Sequence["Outcome"] = ()) -> str:
             for gate in gates
         ]
         lines.append("")
-    main = [row for row in records(audit.measures) if row["measure"] in (*MAIN, "asymmetry")]
+    main = [row for row in records(audit.measures) if row["measure"] in (*INHERITS, *MAIN)]
     return "\n".join([*lines, markdown(_numbers(audit, "Main numbers", main)), " ".join(_scope(audit)), ""])
 
 
@@ -169,7 +172,7 @@ def _verdicts(audit: "Audit") -> list[dict[str, Any]]:
 
 TONES = {  # of a verdict -> how page.css shows it
     "equivalent": "equivalent", "non-inferior": "equivalent", "inferior": "refuted",
-    "better": "supported", "worse": "refuted",
+    "better": "supported", "worse": "refuted", "supported": "supported", "refuted": "refuted",
     "fewer than controls": "supported", "more than controls": "refuted",
 }  # fmt: skip
 SYMBOLS = {"supported": "✓", "refuted": "!", "equivalent": "=", "inconclusive": "?"}
@@ -203,6 +206,11 @@ def _about(audit: "Audit") -> Iterator[tuple[str, str]]:
     for role, term in (("teacher", "Teacher"), ("student", "Student"), ("control", "Controls")):
         found = [row for row in records(audit.networks) if row["role"] == role]
         yield term, listed([f"{row['name']} (accuracy {number(row['accuracy'], 3)})" for row in found]) or "none"
+    taught = [row for row in records(audit.networks) if row["role"] == "control teacher"]
+    if taught:
+        yield "Their teacher", f"{taught[0]['name']} (accuracy {number(taught[0]['accuracy'], 3)})"
+    if (pairs := settings["pairs"]) > 1:
+        yield "Swapped pairs", f"{pairs}; W and K are of all of them, everything else of the first"
     if _controls(audit):
         kinds = {
             "plain": "trained on labels alone",
@@ -213,7 +221,7 @@ def _about(audit: "Audit") -> Iterator[tuple[str, str]]:
     yield "Test set", f"{settings['n']:,} examples, {plural(settings['classes'], 'class', 'classes')}"
     margin = settings["margin"]
     yield "Margin", "none declared" if margin is None else f"{100 * margin:g} pp of accuracy"
-    yield "Level", f"{settings['level']:g} for each verdict by itself; verdicts are not corrected for one another"
+    yield "Level", f"{settings['level']:g} for all verdicts together, which are one family (Holm)"
 
 
 def _scope(audit: "Audit") -> Iterator[str]:
@@ -239,7 +247,10 @@ def _scope(audit: "Audit") -> Iterator[str]:
             " differ among themselves, supposing that students differ as much as controls do."
         )
     yield "Counts, flips and lists of examples are those of this test set."
-    yield "Nothing here speaks of the method: that needs students of several teachers, as in a protocol run."
+    if audit.settings["pairs"] >= FEWEST_PAIRS:
+        yield "W, K and θ₀ speak of teachers of this recipe, whose pairs are their units; nothing else does."
+    else:
+        yield "Nothing here speaks of the method: that needs students of several teachers, as in a protocol run."
 
 
 def _warnings(audit: "Audit") -> Iterator[str]:
@@ -281,7 +292,7 @@ def _between(row: Row | None, scale: float = 1, unit: str = "") -> str:
     return " to ".join(ends) + unit
 
 
-# The six answers -------------------------------------------------------------------------------------------------
+# The seven answers -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -329,6 +340,47 @@ def _fidelity_reading(audit: "Audit") -> str:
     )
 
 
+def _inheritance(audit: "Audit") -> Iterator[str]:
+    made, own, other, more = (_measured(audit, "repeated_errors", name) for name in ("made", "own", "other", "more"))
+    if made and own is None:
+        note = next(row["note"] for row in records(audit.measures) if row["estimator"] == "own")
+        yield f"{note[:1].upper()}{note[1:]}: there are no errors that a student could repeat."
+    elif made and own:
+        whose = "a teacher" if audit.settings["pairs"] > 1 else "the teacher"
+        said = (
+            f"Of {whose}'s {_count(round(made['estimate'], 1))} errors a student repeats {number(own['estimate'], 1)}"
+        )
+        if other and more:
+            ends = "" if pd.isna(more["ci_low"]) else f" [{number(more['ci_low'], 1)}, {number(more['ci_high'], 1)}]"
+            who = CONTROL_WORDS[audit.settings["control_kind"]]
+            said += f"; {who} {number(other['estimate'], 1)}, difference {number(more['estimate'], 1)}{ends}"
+        yield f"{said}."
+    for row in records(audit.verdicts):
+        if row["question"] in INHERITED:
+            yield row["sentence"]
+    if firm := _measured(audit, "asymmetry", "firmness"):
+        yield f"θ₀ is {interval_text(firm)}."
+
+
+CONTROL_WORDS = {
+    "plain": "a control trained on labels alone",
+    "neutral": "a control of the same regularisation without a teacher",
+    "kd-other": "a student of another teacher",
+}
+INHERITED = ("Inherited errors, W", "Inherited right answers, K", "Firmness of errors, θ₀",
+             "Inherited errors and right answers")  # fmt: skip
+
+
+def _inheritance_reading(audit: "Audit") -> str:
+    if not audit.settings["pairs"]:
+        return "Repeated errors describe. Which of them came from the teacher needs students of another teacher."
+    return (
+        "W and K are of the examples on which one of two swapped teachers is right, and averaged over which of them it"
+        " is, so that a teacher's quality cancels. They are two views of one swap: neither is more than the other."
+        " Repeated errors describe."
+    )
+
+
 def _transfer(audit: "Audit") -> Iterator[str]:
     mean, placed = _counted(audit)
     if mean is None:
@@ -370,6 +422,11 @@ def _transfer_reading(audit: "Audit") -> str:
         "Between any two networks all four counts are above 0; transfer is what exceeds the counts of a control in the"
         " student's place."
     )
+    if audit.settings["pairs"]:
+        return (
+            f"{counts} These controls are students of one other teacher: what differs may be that teacher's, so what is"
+            " inherited is asked of W and K alone."
+        )
     return f"{counts} {MAY_CLAIM[audit.settings['control_kind']]}"
 
 
@@ -518,7 +575,11 @@ ANSWERS = (
         ("answer_fidelity",), ("position",),
     ),
     Answer(
-        "transfer", "What did it take over?", _transfer, _transfer_reading,
+        "inheritance", "What did it inherit of its teacher?", _inheritance, _inheritance_reading,
+        ("answer_inheritance",),
+    ),
+    Answer(
+        "transfer", "Where does it side with its teacher?", _transfer, _transfer_reading,
         ("answer_transfer", "transfers"), ("transfer",),
     ),
     Answer(
@@ -614,8 +675,9 @@ def _answering(title: str, *questions: str) -> Callable[["Audit"], Table]:
 
 def verdicts(audit: "Audit") -> Table:
     rows = records(audit.verdicts)
-    shown = {name.capitalize(): [row[name] for row in rows] for name in ("question", "verdict", "sentence")}
-    caption = f"Each at level {audit.settings['level']:g} by itself."
+    shown = {name.capitalize(): [row[name] for row in rows] for name in ("question", "verdict")}
+    shown |= {"p, adjusted": [p_text(row["p_adjusted"]) for row in rows], "Sentence": [row["sentence"] for row in rows]}
+    caption = f"One family: p-values are corrected by Holm, and all hold together at level {audit.settings['level']:g}."
     return _table(audit, "Verdicts", caption, audit.verdicts, shown, ("Question", "Verdict"), prose=("Sentence",))
 
 
@@ -813,6 +875,7 @@ def measures(audit: "Audit") -> Table:
 TABLES: dict[str, Callable[["Audit"], Table]] = {
     "verdicts": verdicts,
     "answer_fidelity": _answering("Fidelity", "fidelity"),
+    "answer_inheritance": _answering("Inheritance", "inheritance"),
     "answer_transfer": _answering("Transfer", "transfer"),
     "transfers": transfers,
     "answer_accuracy": _answering("Accuracy and flips", "accuracy", "flips"),
