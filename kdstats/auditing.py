@@ -824,8 +824,10 @@ def _inheritance(
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Repeated errors, which describe; W, K and θ₀ of swapped teachers."""
     why = auditswaps.NEEDED[asked["control_kind"]] if controls else NO_CONTROLS
-    several = of is not None and len(of.pairs) > 1
-    found = auditswaps.repeated(of, asked["level"]) if several else _repeated(students, controls, asked, of is not None)
+    if of is not None and len(of.pairs) > 1:
+        found = auditswaps.repeated(of, asked["level"])
+    else:
+        found = _repeated(students, controls, asked, of is not None)
     for row in [*found, *auditswaps.rows(of, contrasts, asked["level"], why)]:
         estimate, low, high, p = (float(row.get(name, np.nan)) for name in ("estimate", "ci_low", "ci_high", "p_value"))
         numbers = _Numbers(estimate, low, high, p)
@@ -993,7 +995,8 @@ def _verdicts(
         verdict, sentence = claim.says(p)
         kind = {"equivalent": "p_equivalence", "inferior": "p_reverse"}.get(verdict, "p_value")
         size = len(decided) + len(raw)
-        words = f"p {p_words(getattr(claim, kind))}, {p_words(p[kind]).removeprefix('= ')} after Holm over {size} verdict{'s' * (size != 1)}"
+        words = f"p {p_words(getattr(claim, kind))}, {p_words(p[kind]).removeprefix('= ')} after Holm over "
+        words += f"{size} verdict{'s' * (size != 1)}"
         if not np.isnan(getattr(claim, kind)):
             sentence = sentence.replace(P_HERE, f"; {words}", 1)
         row |= {"p_value": getattr(claim, kind), "p_adjusted": p[kind]}

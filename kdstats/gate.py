@@ -304,7 +304,8 @@ class _Reader:
             self.found[token.text] = math.nan
             return math.nan
         if measure not in self.numbers:
-            self.refuse(token, f"there is no measure {measure}; there are {_nearest_first(measure, self.numbers)}")
+            others = self.numbers.keys() - {"asymmetry"}
+            self.refuse(token, f"there is no measure {measure}; there are {_nearest_first(measure, others)}")
         estimators = self.numbers[measure]
         estimator = rest.pop(0) if rest and rest[0] in estimators else DEFAULT
         field = rest.pop(0) if rest and rest[0] in FIELDS else FIELDS[0]
@@ -337,4 +338,4 @@ def _expected(token: _Token, what: str) -> str:
 
 
 def _nearest_first(wrong: str, names: Iterable[str]) -> str:
-    return ", ".join(sorted(names, key=lambda name: -SequenceMatcher(None, wrong.lower(), name).ratio()))
+    return ", ".join(sorted(sorted(names), key=lambda name: -SequenceMatcher(None, wrong.lower(), name).ratio()))

@@ -1,6 +1,6 @@
 """All files of an audit's report: its page, each table and figure by itself, and a summary in Markdown.
 
-The page reads from the verdicts down: scope, gate, seven answers, tables, what could not be measured, where it came from.
+The page reads from the verdicts down: scope, gate, answers, tables, what could not be measured, where it came from.
 """
 
 import base64
@@ -351,7 +351,9 @@ def _inheritance(audit: "Audit") -> Iterator[str]:
             f"Of {whose}'s {_count(round(made['estimate'], 1))} errors a student repeats {number(own['estimate'], 1)}"
         )
         if other and more:
-            ends = "" if pd.isna(more["ci_low"]) else f" [{number(more['ci_low'], 1)}, {number(more['ci_high'], 1)}]"
+            ends: str = (
+                "" if pd.isna(more["ci_low"]) else f" [{number(more['ci_low'], 1)}, {number(more['ci_high'], 1)}]"
+            )
             who = CONTROL_WORDS[audit.settings["control_kind"]]
             said += f"; {who} {number(other['estimate'], 1)}, difference {number(more['estimate'], 1)}{ends}"
         yield f"{said}."
