@@ -265,7 +265,7 @@ def test_a_condition_too_long_is_not_read():
         (
             "accurcy > 0.9",
             "there is no measure accurcy; there are accuracy, copy_probability,"
-            " negative_flip_rate, infinite, inherits_errors",
+            " negative_flip_rate, inherits_errors, infinite",
         ),
         (
             "accuracy.diference > 0",
@@ -274,8 +274,8 @@ def test_a_condition_too_long_is_not_read():
         ),
         (
             "inherits_errors.balanced.ci_lo > 0",
-            "inherits_errors.balanced.ci_lo is wrong from .ci_lo on: inherits_errors has the estimators balanced,"
-            " by_class, each with ci_low, ci_high, p_value, estimate",
+            "inherits_errors.balanced.ci_lo is wrong from .ci_lo on: inherits_errors has the estimators by_class,"
+            " balanced, each with ci_low, ci_high, p_value, estimate",
         ),
         (
             "accuracy.ci_low.value > 0",
