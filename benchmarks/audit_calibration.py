@@ -30,8 +30,7 @@ def one(job: tuple[str, int, int]) -> list[dict[str, object]]:
         numbers = found.measures.set_index(["measure", "estimator"])
         row: dict[str, object] = {"scenario": scenario}
         for measure, estimator in (
-            ("asymmetry", "headroom"), ("asymmetry", "matched"), ("asymmetry", "raw"), ("copy_probability", "share"),
-            ("accuracy", "excess"), ("negative_transfer", "excess"),
+            ("copy_probability", "share"), ("accuracy", "excess"), ("negative_transfer", "excess"),
         ):  # fmt: skip
             it = numbers.loc[(measure, estimator)]
             row[f"{measure}.{estimator}"] = it["estimate"]
@@ -52,14 +51,12 @@ def main() -> None:
     lines = []
     for scenario, rows in table.groupby("scenario", sort=False):
         line = {"scenario": scenario, "audits": len(rows)}
-        for name in (
-            "asymmetry.headroom", "asymmetry.matched", "asymmetry.raw", "accuracy.excess", "negative_transfer.excess",
-        ):  # fmt: skip
+        for name in ("accuracy.excess", "negative_transfer.excess"):
             there = rows[rows[f"{name} low"].notna()]
             line[f"{name}: no interval"] = 1 - len(there) / len(rows)
             line[f"{name}: 0 inside"] = ((there[f"{name} low"] <= 0) & (there[f"{name} high"] >= 0)).mean()
         line["copied share"] = rows["copy_probability.share"].mean()
-        for question in ("Accuracy against the controls", "The teacher's errors", "Errors against knowledge"):
+        for question in ("Accuracy against the controls", "The teacher's errors"):
             for verdict, number in rows[question].value_counts().items():
                 line[f"{question}: {verdict}"] = number / len(rows)
         lines.append(line)

@@ -1,7 +1,7 @@
 """Verdicts on what students inherit, from arrays of answers and without a protocol: same rules, same sentences."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -70,8 +70,25 @@ def judge_answers(
     if scope not in ("recipe", "these"):
         raise ValueError(f'scope is {scope!r}: it is "recipe" or "these"')
     of = inheritance.swapped(teachers, students, labels, taught_by, pairs, started_from=started_from)
+    return judge_swapped(of, metrics=metrics, scope=scope, level=level)[1]
+
+
+def judge_swapped(
+    of: inheritance.Swapped,
+    *,
+    metrics: Sequence[str] = SWAPPED,
+    scope: Literal["recipe", "these"] = "recipe",
+    level: float = 0.05,
+    beside: Sequence[Mapping[str, Any]] = (),
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`judge_answers` of what `kdstats.inheritance.swapped` made; ``beside`` as in `kdstats.verdicts.judge`.
+
+    Returns
+    -------
+    contrasts, verdicts : with those within the true classes among the contrasts, as rows of kind "sensitivity"
+    """
     split(*of.arrays)  # says which teacher taught nobody
-    start = "fresh" if started_from is None else "teacher"
+    start = "fresh" if of.started_from is None else "teacher"
     own, other = Point("kd", "kd", (), start), Point("kd-other", "kd-other", (), start)
     both = of.pairs.ravel()
     rows = [("teacher", t, np.nan, float((of.teachers[t] == of.labels).mean())) for t in both]
@@ -91,4 +108,4 @@ def judge_answers(
         for name in (*INHERITANCE, ASYMMETRY)
         if name in metrics
     ]  # fmt: skip
-    return judge(evidence, asked, level, "holm")[1]
+    return judge(evidence, asked, level, "holm", beside)

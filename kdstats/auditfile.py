@@ -30,13 +30,34 @@ Texts = Annotated[tuple[str, ...], Field(strict=False, description="a list of te
 Points = Annotated[float, Field(gt=0, le=WIDEST, allow_inf_nan=False)]
 
 
+class PairOfTeachers(Block):
+    """Two teachers of one recipe, and the students of each."""
+
+    teacher: str
+    students: Texts
+    control_teacher: str
+    controls: Texts
+
+    @field_validator("students", "controls")
+    @classmethod
+    def _somebody(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        if not networks:
+            raise ValueError("the list is empty; a pair needs students of both its teachers")
+        return networks
+
+
+PAIRS = "a list of swapped pairs, each with teacher, students, control_teacher, controls"
+
+
 class AuditFile(Block):
     """teacher, student and controls are files of predictions, replicate folders, or CHECKPOINT:ARCHITECTURE."""
 
-    teacher: str
+    teacher: str = ""
     student: str | None = None
     students: Texts = ()
     controls: Texts = ()
+    control_teacher: str | None = None
+    pairs: Annotated[tuple[PairOfTeachers, ...], Field(strict=False, description=PAIRS)] = ()
     labels: str | None = None
     data: str | None = None
     image_size: Annotated[int, Field(ge=1)] | None = None
@@ -44,7 +65,7 @@ class AuditFile(Block):
     std: Channels | None = None
     groups: Texts = ()
     margin: Points | str | None = None
-    control_kind: Literal["plain", "kd-other"] = "plain"
+    control_kind: Literal["plain", "neutral", "kd-other"] = "plain"
     controls_exchangeable: bool = False
     primary: str = "negative_transfer"
     paired: bool = False
@@ -62,13 +83,55 @@ class AuditFile(Block):
     def _controls_are_there(self) -> "AuditFile":
         given = [name for name in ("control_kind", "controls_exchangeable", "paired") if name in self.model_fields_set]
         said = [name for name in given if getattr(self, name) != AuditFile.model_fields[name].default]
-        if said and not self.controls:
+        if said and not self.controls and not self.pairs:
             raise ValueError(f"{said[0].replace('_', '-')} speaks of controls, and none are given")
         return self
 
     @property
     def all_students(self) -> tuple[str, ...]:
         return (*([self.student] if self.student else []), *self.students)
+
+    def first_pair(self) -> "AuditFile":
+        """The audit with the networks of its first pair in the places of teacher, students, controls."""
+        if not self.pairs:
+            return self
+        return self.model_copy(update=dict(self.pairs[0]) | {"student": None, "control_kind": "kd-other"})
+
+
+def swap_mistakes(asked: AuditFile, kind_is_said: bool) -> list[tuple[tuple[str | int, ...], str]]:
+    """What does not go together in an audit of swapped teachers: keys and sentences.
+
+    Parameters
+    ----------
+    kind_is_said : somebody wrote control_kind; it is not the default
+    """
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    if asked.pairs:
+        found += [
+            ((name,), "pairs name every network, so leave this out; the first pair is what the whole audit is about")
+            for name in ("teacher", "student", "students", "controls", "control_teacher")
+            if getattr(asked, name)
+        ]
+        names: dict[str, str] = {}
+        for i, pair in enumerate(asked.pairs):
+            for key in ("teacher", "control_teacher"):
+                name, where = getattr(pair, key), f"pairs[{i}].{key}"
+                if name in names:
+                    said = (
+                        f"{name} is {names[name]}, too: a teacher is in one pair; name another, or leave the pair out"
+                    )
+                    found.append((("pairs", i, key), said))
+                names.setdefault(name, where)
+    elif asked.control_teacher and not asked.controls:
+        said = "the teacher of the controls, and there are none: name its students as controls"
+        found.append((("control_teacher",), said))
+    elif asked.control_teacher and asked.control_teacher == asked.teacher:
+        said = f"{asked.teacher} is the teacher itself: name the other teacher, which taught the controls"
+        found.append((("control_teacher",), said))
+    if (asked.control_teacher or asked.pairs) and kind_is_said and asked.control_kind != "kd-other":
+        said = f"{asked.control_kind}, and the controls have a teacher: leave it out, or write kd-other"
+        found.append((("control_kind",), said))
+    return found
 
 
 def parse_share(text: str) -> float:
@@ -96,8 +159,13 @@ def read_audit(path: Path) -> AuditFile:
     """
     document = read_document(path)
     asked = validated(AuditFile, document)
-    if not asked.all_students:
-        raise UserError(f"{document.file}: names no student; student: FILE, or students: [FILE, …]")
+    if mistakes := swap_mistakes(asked, "control_kind" in asked.model_fields_set):
+        raise document.refusal(mistakes)
+    if not asked.pairs:
+        if not asked.teacher:
+            raise UserError(f"{document.file}: names no teacher; teacher: FILE, or pairs: with a teacher in each")
+        if not asked.all_students:
+            raise UserError(f"{document.file}: names no student; student: FILE, or students: [FILE, …]")
     here = path.parent
 
     def placed(source: str) -> str:
@@ -106,10 +174,22 @@ def read_audit(path: Path) -> AuditFile:
     data = asked.data if asked.data is None or asked.data in DATASETS else placed(asked.data)
     return asked.model_copy(
         update={
-            "teacher": placed(asked.teacher),
+            "teacher": placed(asked.teacher) if asked.teacher else "",
             "student": placed(asked.student) if asked.student else None,
             "students": tuple(map(placed, asked.students)),
             "controls": tuple(map(placed, asked.controls)),
+            "control_teacher": placed(asked.control_teacher) if asked.control_teacher else None,
+            "pairs": tuple(
+                pair.model_copy(
+                    update={
+                        "teacher": placed(pair.teacher),
+                        "control_teacher": placed(pair.control_teacher),
+                        "students": tuple(map(placed, pair.students)),
+                        "controls": tuple(map(placed, pair.controls)),
+                    }
+                )
+                for pair in asked.pairs
+            ),
             "labels": placed(asked.labels) if asked.labels else None,
             "groups": tuple(map(placed, asked.groups)),
             "data": data,
@@ -135,7 +215,7 @@ def asked(file: Path | None, options: Mapping[str, Any]) -> AuditFile:
         raise UserError("an audit needs --teacher FILE and --student FILE, or a file: kdstats audit audit.yaml")
     given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     try:
-        return AuditFile(**given)
+        asked = AuditFile(**given)
     except ValidationError as error:
         lines = [
             "".join(f"--{str(key).replace('_', '-')}: " for key in mistake["loc"][:1])
@@ -143,6 +223,9 @@ def asked(file: Path | None, options: Mapping[str, Any]) -> AuditFile:
             for mistake in error.errors()
         ]
         raise UserError("\n".join(lines)) from None
+    if mistakes := swap_mistakes(asked, asked.control_kind != "plain"):
+        raise UserError("\n".join(f"--{str(path[0]).replace('_', '-')}: {said}" for path, said in mistakes))
+    return asked
 
 
 # Doing it --------------------------------------------------------------------------------------------------------
@@ -178,13 +261,26 @@ def perform(asked: AuditFile, data_dir: Path | None = None, device: str = "auto"
         raise UserError("primary names the measure of the rank test, which needs controls-exchangeable")
     for text in (*asked.require, *asked.fail_if):
         check_syntax(text)
-    teacher, students, controls = (
-        [one for source in sources for one in selected(source)]
-        for sources in ([asked.teacher], asked.all_students, asked.controls)
-    )
-    if len(teacher) > 1:
-        raise UserError(f"teacher: {asked.teacher} are {len(teacher)} networks; an audit has one teacher")
-    everyone = [*teacher, *students, *controls]
+    pairs, asked = asked.pairs, asked.first_pair()
+    named = {"teacher": [asked.teacher], "students": [*asked.all_students], "controls": [*asked.controls]}
+    named["control_teacher"] = [asked.control_teacher] if asked.control_teacher else []
+    slots = [("pairs[0]." if pairs else "", named)]
+    slots += [
+        (f"pairs[{i}].", {"teacher": [p.teacher], "students": [*p.students], "control_teacher": [p.control_teacher],
+                          "controls": [*p.controls]})
+        for i, p in enumerate(pairs[1:], 1)
+    ]  # fmt: skip
+    chosen: list[dict[str, list[str]]] = []
+    for where, of in slots:
+        chosen.append({key: [one for source in sources for one in selected(source)] for key, sources in of.items()})
+        for key in ("teacher", "control_teacher"):
+            if len(chosen[-1][key]) > 1:
+                raise UserError(
+                    f"{where}{key}: {of[key][0]} are {len(chosen[-1][key])} networks; "
+                    + ("an audit has one teacher" if key == "teacher" else "the controls have one teacher")
+                )
+    order = ("teacher", "students", "controls", "control_teacher")
+    everyone = [one for of in chosen for key in order for one in of[key]]
     pictures = _pictures(asked, data_dir, everyone)
     read, made = [], {}
     for source in everyone:
@@ -193,7 +289,6 @@ def perform(asked: AuditFile, data_dir: Path | None = None, device: str = "auto"
         else:
             network = predictions.read_predictions(source)
         read.append(network)
-    k = 1 + len(students)
     if asked.labels:
         labels, ids = predictions.read_labels(asked.labels)
     elif pictures is not None:
@@ -206,11 +301,18 @@ def perform(asked: AuditFile, data_dir: Path | None = None, device: str = "auto"
         for source in asked.groups
         for name, values in predictions.read_groups(source, ids, len(labels)).items()
     }
+    rest = iter(read)
+    networks = [{key: [next(rest) for _ in of[key]] for key in order} for of in chosen]
+    first, *more = networks
     found = audit(
-        read[0],
-        read[1:k],
+        first["teacher"][0],
+        first["students"],
         {"labels": labels} if ids is None else {"labels": labels, "ids": ids},
-        read[k:],
+        first["controls"],
+        control_teacher=first["control_teacher"][0] if first["control_teacher"] else None,
+        more_pairs=[
+            {key: of[key][0] if key in ("teacher", "control_teacher") else of[key] for key in order} for of in more
+        ],
         groups=groups,
         margin=asked.margin if isinstance(asked.margin, float) else None,
         control_kind=asked.control_kind,

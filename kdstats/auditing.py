@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -25,14 +25,17 @@ from scipy.stats import binomtest
 from scipy.stats import t as student_t
 
 import kdstats
-from kdstats import metrics, stats
+from kdstats import auditswaps, metrics, stats
+from kdstats.answers import judge_swapped
 from kdstats.catalog import METRICS
 from kdstats.errors import UserError
+from kdstats.inheritance import Swapped
 from kdstats.metrics import Observed, UndefinedMetric
 from kdstats.predictions import Predictions, aligned, named_groups, read_labels, read_predictions
+from kdstats.sentences import p_words
 
 Values = NDArray[np.float64]
-ControlKind = Literal["plain", "kd-other"]
+ControlKind = Literal["plain", "neutral", "kd-other"]
 
 THIS = "this network, new examples"
 BOTH = "these networks, new examples"
@@ -73,7 +76,7 @@ class Measure:
     """
 
     label: str
-    question: Literal["fidelity", "transfer", "flips", "accuracy", "calibration"]
+    question: Literal["fidelity", "inheritance", "transfer", "flips", "accuracy", "calibration"]
     of: Callable[[Pair], Values | float]
     against: Literal["teacher", "labels"] = "teacher"
     counted: Callable[[Pair], tuple[int, int]] | None = None
@@ -192,7 +195,9 @@ MEASURES: dict[str, Measure] = {
         "Class-wise calibration error", "calibration", _class_wise, "labels", nearer=0
     ),
 }  # fmt: skip
-ASYMMETRIES: tuple[Literal["headroom", "raw", "log_odds"], ...] = ("headroom", "raw", "log_odds")
+ASYMMETRIES = {
+    "headroom": "h, which bears no verdict", "raw": "Raw asymmetry Δ⁻ − Δ⁺, which bears no verdict",
+}  # fmt: skip
 BOUNDS = {"positive_flip_rate": (0.0, 1.0), "fidelity_kl": (0.0, np.inf), "cross_entropy": (0.0, np.inf)}
 DIGITS = 12  # beyond which a value is rounding
 FEWEST_DISAGREEMENTS = 5  # of each network on either side, from which a log of their number has an interval
@@ -212,7 +217,7 @@ class Audit:
     measures : measure, estimator, label, question, scope, estimate, ci_low, ci_high, ci_level, p_value, n, position,
         controls_low, controls_high, note. Of several students the mean. Estimators: *value*; *difference* from the
         teacher; *excess* over the mean of the controls; *share* of what the controls leave to copy or to gain; of the
-        asymmetry *headroom*, *raw*, *log_odds*, *matched*
+        asymmetry *headroom* or *raw*, which describe
     verdicts : question, verdict, sentence
     transfers : student, control, n_correct, n_wrong, repaired, broken, infected, cured, net_repaired, net_infected;
         also "mean of controls", and "a control in its place", which no teacher has influenced
@@ -285,6 +290,8 @@ def audit(
     labels: Any,
     controls: Sequence[Any] = (),
     *,
+    control_teacher: Any = None,
+    more_pairs: Sequence[Mapping[str, Any]] = (),
     groups: Mapping[str, ArrayLike] | None = None,
     margin: float | None = None,
     control_kind: ControlKind = "plain",
@@ -303,8 +310,13 @@ def audit(
     teacher : array (N, C) of logits or probabilities, array (N,) of predicted labels, a file, or `Predictions`
     student : the same; or a list of them, several students of the teacher
     labels : (N,) integers, or a file
-    controls : networks in the student's place without this teacher: trained on labels alone, or (``control_kind``
-        "kd-other") distilled from another teacher of the same recipe
+    controls : networks in the student's place without this teacher, of one ``control_kind``: "plain", trained on labels
+        alone; "neutral", with the same regularisation and no teacher's labels; "kd-other", distilled from another
+        teacher of the same recipe
+    control_teacher : the one teacher that taught all controls, which are then "kd-other"; gives inherits_errors (W) and
+        inherits_knowledge (K), of these two teachers
+    more_pairs : further swapped pairs, each a dictionary of teacher, students, control_teacher, controls; with three
+        pairs in all W and K are those of the recipe, and θ₀ is asked where teachers are given as logits
     groups : name -> (N,) values; numbers and tests for each
     margin : of equivalence and non-inferiority of accuracy to the teacher, as a share (.005 is half a point)
     controls_exchangeable : the caller declares that the controls follow the student's recipe in everything but the
@@ -334,6 +346,7 @@ def audit(
     >>> found.flips[["harmful", "beneficial", "neutral", "same"]].values.tolist()
     [[1, 1, 0, 4]]
     """
+    control_kind = _kind_of_swap(control_kind, control_teacher, controls, more_pairs)
     asked = _settings(margin, control_kind, controls_exchangeable, primary, paired, level, seed)
     several = isinstance(student, list | tuple) and not isinstance(student, str)
     of_student = list(student) if several and not _is_rows(student) else [student]
@@ -345,12 +358,21 @@ def audit(
     read += [_named(one, "student", i, len(of_student)) for i, one in enumerate(of_student)]
     read += [_named(one, "control", i, len(controls)) for i, one in enumerate(controls)]
     roles = ["teacher", *["student"] * len(of_student), *["control"] * len(controls)]
+    main = len(read)
+    of_pairs = auditswaps.checked_pairs(more_pairs)
+    for role, one, called in _of_swaps(control_teacher, of_pairs):
+        read.append(read_predictions(one, called if _is_array(one) else None))
+        roles.append(role)
     widths = {one.name: one.values.shape[1] for one in read if one.values is not None}
     y, ids = read_labels(labels, max(widths.values()) if widths else None)
     y, read = aligned(y, ids, read)
     _refuse_copies(read, roles, y)
+    everyone, every_role = read, roles
+    read, roles = read[:main], roles[:main]
     groups = named_groups(groups, len(y)) if groups is not None else {}
-    n_classes = max([*widths.values(), int(y.max()) + 1, *(int(one.classes.max()) + 1 for one in read)])
+    n_classes = max([*widths.values(), int(y.max()) + 1, *(int(one.classes.max()) + 1 for one in everyone)])
+    taught = _taught(everyone, len(of_student), main, [(len(p["students"]), len(p["controls"])) for p in of_pairs])
+    of_swap = auditswaps.swapped(taught, y, n_classes) if taught else None
     if paired and len(of_student) != len(controls):
         raise UserError(
             f"paired: there are {len(of_student)} students and {len(controls)} controls; each student needs the control"
@@ -363,7 +385,12 @@ def audit(
     names = [one.name for one in read]
     found_ids = next((one.ids for one in read if one.ids is not None), ids)
     itself = Pair(of_teacher, of_teacher, y, n_classes)
-    measures = _measures(itself, students, those, asked)
+    claims = _claims(students, those, asked, kin=_kin(students, those, asked, bool(taught)))
+    swapped = None
+    if of_swap is not None and (named := auditswaps.asked(of_swap)):
+        beside = [claim.family() for claim in claims if claim.says is not None]
+        swapped = judge_swapped(of_swap, metrics=named, scope=auditswaps.scope(of_swap), level=level, beside=beside)
+    measures = _measures(itself, students, those, asked, of_swap, None if swapped is None else swapped[0])
     inherited = _inherited(students, those, names[1 : 1 + len(students)], found_ids)
     shown = None
     if images is not None:
@@ -371,23 +398,74 @@ def audit(
             raise UserError(f"images: there are {len(images)}, and {len(y)} labels")
         shown = images[inherited["row"].to_numpy(np.int64)]
     return Audit(
-        networks=_networks(read, roles, [of_teacher, *others]),
+        networks=_networks(everyone, every_role, y),
         scores=_scores([itself, *pairs], names, roles),
         measures=measures,
-        verdicts=_verdicts(measures, students, those, asked),
+        verdicts=_verdicts(claims, swapped, of_swap, asked),
         transfers=_transfers(students, those, names),
         flips=_flips(students, names[1:]),
         where=_where_table(students, those, _levels(of_teacher, those, y, groups), level),
         confusions=_confusions(students, those, level),
         inherited=inherited,
         calibration=_calibration([of_teacher, *others], names, roles),
-        settings=asked | {"n": len(y), "classes": n_classes, "students": len(students), "controls": len(those)},
+        settings=asked | {
+            "n": len(y), "classes": n_classes, "students": len(students), "controls": len(those), "pairs": len(taught),
+            "control_teacher": taught[0].control_teacher.name if taught else None,
+        },
         provenance={
             "kdstats": kdstats.__version__, "numpy": np.__version__, "python": platform.python_version(),
         },
         images=shown,
         class_names=_class_names(class_names, n_classes),
     )  # fmt: skip
+
+
+def _kind_of_swap(
+    kind: ControlKind, teacher: Any, controls: Sequence[Any], more_pairs: Sequence[Mapping[str, Any]]
+) -> ControlKind:
+    """Controls whose teacher is there are students of another teacher."""
+    if teacher is None:
+        if len(more_pairs):
+            raise UserError("more_pairs are further pairs: the first is teacher, student, control_teacher and controls")
+        return kind
+    if not len(controls):
+        raise UserError("control_teacher taught the controls, and there are none")
+    if kind == "neutral":
+        raise UserError("control_kind is 'neutral', controls without a teacher's labels: they have no control_teacher")
+    return "kd-other"
+
+
+def _of_swaps(
+    control_teacher: Any, more_pairs: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, Any, str]]:  # fmt: skip
+    """Role, source and name of networks that are there for W and K alone."""
+    if control_teacher is None:
+        return
+    yield "control teacher", control_teacher, "control teacher"
+    for q, pair in enumerate(more_pairs, 2):
+        for key in auditswaps.KEYS:
+            role = f"{key.removesuffix('s').replace('_', ' ')} of pair {q}"
+            many = pair[key] if key in ("students", "controls") else [pair[key]]
+            for i, one in enumerate(many, 1):
+                yield role, one, f"{role}, {i}" if len(many) > 1 else role
+
+
+def _taught(
+    read: Sequence[Predictions], students: int, main: int, sizes: Sequence[tuple[int, int]]
+) -> list[auditswaps.Taught]:
+    """The swapped pairs, the audited one first; none where the controls' teacher is not there."""
+    if len(read) == main:
+        return []
+    of = [auditswaps.Taught(read[0], tuple(read[1 : 1 + students]), read[main], tuple(read[1 + students : main]))]
+    at = main + 1
+    for k, m in sizes:
+        of.append(
+            auditswaps.Taught(
+                read[at], tuple(read[at + 1 : at + 1 + k]), read[at + 1 + k], tuple(read[at + 2 + k : at + 2 + k + m])
+            )
+        )
+        at += 2 + k + m
+    return of
 
 
 def _class_names(names: Sequence[str] | None, n_classes: int) -> tuple[str, ...]:
@@ -401,8 +479,8 @@ def _class_names(names: Sequence[str] | None, n_classes: int) -> tuple[str, ...]
 def _settings(
     margin: float | None, control_kind: str, exchangeable: bool, primary: str, paired: bool, level: float, seed: int
 ) -> dict[str, Any]:
-    if control_kind not in ("plain", "kd-other"):
-        raise UserError(f"control_kind is {control_kind!r}: it is plain or kd-other")
+    if control_kind not in get_args(ControlKind):
+        raise UserError(f"control_kind is {control_kind!r}: it is plain, neutral or kd-other")
     if margin is not None and not (isinstance(margin, float | int) and 0 < margin <= 0.2):
         raise UserError(
             f"margin is {margin!r}: a share of the examples, above 0 and at most .2 (20 points); 0.005 is half a point"
@@ -439,8 +517,18 @@ def _refuse_copies(read: Sequence[Predictions], roles: Sequence[str], y: NDArray
     for i, one in enumerate(read):
         for j in range(i):
             other, of_both = read[j], {roles[i], roles[j]}
-            if one.source and one.source == other.source and of_both != {"teacher", "student"}:
+            teaches = [role.split(" of ")[0] in ("teacher", "control teacher") for role in (roles[i], roles[j])]
+            one_pair = roles[i].partition(" of pair")[2] == roles[j].partition(" of pair")[2]
+            own = one_pair and {role.split(" of ")[0] for role in of_both} in (
+                {"teacher", "student"}, {"control teacher", "control"},
+            )  # fmt: skip
+            if one.source and one.source == other.source and not own:
                 raise UserError(f"{one.source}: is given twice; a copy of a network is no other network")
+            if all(teaches) and _same_outputs(one, other, y):
+                raise UserError(
+                    f"{_called(other)} and {_called(one)} say the same of every example: swapped teachers are different"
+                    " networks; give the teacher that taught the controls"
+                )
             if (len(of_both) == 1 or of_both == {"teacher", "control"}) and _same_outputs(one, other, y):
                 raise UserError(
                     f"{_called(other)} and {_called(one)} say the same of every example: a copy of a network is no"
@@ -538,26 +626,26 @@ def _interval(of: stats.TwoWay, level: float) -> tuple[float, float, float, str]
     return float(low), float(high), np.nan, ""
 
 
-def _against(students: Values, controls: Values, asked: Mapping[str, Any], wider: float = 1.0) -> _Numbers:
-    """Students minus controls; a p-value only where several students stand against several controls.
-
-    ``wider`` is by how much the variance of a single student may exceed that which the controls show.
-    """
+def _two(students: Values, controls: Values, asked: Mapping[str, Any]) -> stats.TwoWay:
     if asked["paired"] and len(students) > 1:
-        of = stats.two_way(students - controls)
-    else:
-        of = stats.two_groups(students, controls)
-        if len(students) == 1:
-            of = replace(of, ms_rep=of.ms_rep * wider, ms_res=of.ms_res * wider)
+        return stats.two_way(students - controls)
+    return stats.two_groups(students, controls)
+
+
+def _against(students: Values, controls: Values, asked: Mapping[str, Any]) -> _Numbers:
+    """Students minus controls; a p-value only where several students stand against several controls."""
+    of = _two(students, controls, asked)
     low, high, _, note = _interval(of, asked["level"])
     several = len(students) > 1 and len(controls) > 1 and not note
     return _Numbers(float(of.estimate), low, high, float(of.p_value()) if several else np.nan, note)
 
 
 def _measures(
-    teacher: Pair, students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[str, Any]
-) -> pd.DataFrame:
-    rows = [
+    teacher: Pair, students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[str, Any], of: Swapped | None,
+    contrasts: pd.DataFrame | None,
+) -> pd.DataFrame:  # fmt: skip
+    rows = list(_inheritance(students, controls, asked, of, contrasts))
+    rows += [
         row
         for name, measure in MEASURES.items()
         for row in _of_measure(name, measure, teacher, students, controls, asked)
@@ -730,41 +818,73 @@ def _gains(students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[st
         yield _row(name, "share", label, "transfer", _scope(students, controls), numbers, asked["level"], n)
 
 
+def _inheritance(
+    students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[str, Any], of: Swapped | None,
+    contrasts: pd.DataFrame | None,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Repeated errors, which describe; W, K and θ₀ of swapped teachers."""
+    why = auditswaps.NEEDED[asked["control_kind"]] if controls else NO_CONTROLS
+    if of is not None and len(of.pairs) > 1:
+        found = auditswaps.repeated(of, asked["level"])
+    else:
+        found = _repeated(students, controls, asked, of is not None)
+    for row in [*found, *auditswaps.rows(of, contrasts, asked["level"], why)]:
+        estimate, low, high, p = (float(row.get(name, np.nan)) for name in ("estimate", "ci_low", "ci_high", "p_value"))
+        numbers = _Numbers(estimate, low, high, p)
+        yield _row(
+            row["measure"], row["estimator"], row["label"], "inheritance", row["scope"], numbers, asked["level"],
+            row["n"], note=row.get("note", ""),
+        )  # fmt: skip
+
+
+def _repeated(
+    students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[str, Any], swapped: bool
+) -> Iterator[dict[str, Any]]:
+    """Of the teacher's errors, how many a student repeats, and how many a control does."""
+    wrong = ~students[0].teacher.right
+    n, errors = len(wrong), int(wrong.sum())
+    mine, theirs = (np.array([n * (wrong & one.agrees) for one in side], float) for side in (students, controls))
+    lacking = "" if controls else NO_CONTROLS
+    if not errors:
+        lacking = f"the teacher is wrong on none of the {n} examples"
+    made: dict[str, tuple[str, Callable[[], _Numbers]]] = {
+        "made": (THIS, lambda: _Numbers(float(errors), note="a count")),
+        "own": (THIS if len(students) == 1 else LIKE, lambda: _mean(mine, asked["level"])),
+        "other": (THIS if len(controls) == 1 else LIKE, lambda: _mean(theirs, asked["level"])),
+        "more": (_scope(students, controls), lambda: replace(_against(mine, theirs, asked), p_value=np.nan)),
+    }
+    for estimator, (scope, numbers) in made.items():
+        there = estimator == "made" or not lacking or (estimator == "own" and errors)
+        found = numbers() if there else _Numbers(np.nan, note=lacking)
+        yield {
+            "measure": "repeated_errors", "estimator": estimator, "label": auditswaps.REPEATED[estimator], "n": n,
+            "scope": auditswaps.THESE if swapped and scope == LIKE else scope,
+            "estimate": found.estimate, "ci_low": found.low, "ci_high": found.high, "note": found.note,
+        }  # fmt: skip
+
+
 def _asymmetries(
     students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    n = len(students[0].labels)
-    another = asked["control_kind"] == "kd-other"
-    for estimator in ASYMMETRIES:
-        place: dict[str, Any] = {"note": metrics.caution(estimator, another) if controls else ""}
-        numbers = _Numbers(np.nan, note=NO_CONTROLS)
-        if controls:
-            try:
-                mine, theirs = (
-                    np.stack([metrics.asymmetry_examples(p.teacher.right, p.agrees, estimator) for p in side])
-                    for side in (students, controls)
-                )
-                wider = _mixture(students, controls) if another and estimator != "raw" else 1.0
-                mine, theirs = np.round(mine, DIGITS), np.round(theirs, DIGITS)
-                numbers = _against(mine, theirs, asked, wider=wider)
-                if estimator != "raw" and (few := _too_few([*students, *controls])):
-                    numbers = _Numbers(numbers.estimate, note=few)
-                if len(students) == 1:
-                    place |= _position(float(mine.mean()), theirs.mean(1))
-            except UndefinedMetric as reason:
-                numbers = _Numbers(np.nan, note=str(reason))
+    """h against students of another teacher, the raw difference against controls of labels alone: both describe."""
+    kinds: dict[str, tuple[Literal["headroom", "raw"], ...]] = {"kd-other": ("headroom",), "plain": ("raw",)}
+    for estimator in kinds.get(asked["control_kind"], ()) if controls else ():
+        n, place = len(students[0].labels), {"note": metrics.ESTIMATORS[estimator]}
+        try:
+            mine, theirs = (
+                np.stack([metrics.asymmetry_examples(p.teacher.right, p.agrees, estimator) for p in side])
+                for side in (students, controls)
+            )
+            mine, theirs = np.round(mine, DIGITS), np.round(theirs, DIGITS)
+            numbers = replace(_against(mine, theirs, asked), p_value=np.nan)
+            if estimator == "headroom" and (few := _too_few([*students, *controls])):
+                numbers = _Numbers(numbers.estimate, note=few)
+        except UndefinedMetric as reason:
+            numbers = _Numbers(np.nan, note=str(reason))
         yield _row(
-            "asymmetry", estimator, f"Asymmetry, {estimator.replace('_', '-')}", "transfer",
-            _scope(students, controls), numbers, asked["level"], n, **place,
+            "asymmetry", estimator, ASYMMETRIES[estimator], "transfer", _scope(students, controls), numbers,
+            asked["level"], n, **place,
         )  # fmt: skip
-    matched = _matched(students, controls, asked["level"])
-    place = {"note": metrics.caution("matched", another) if controls else ""}
-    if len(students) == 1 and not np.isnan(matched.estimate):
-        place |= _matched_position(students[0], controls)
-    yield _row(
-        "asymmetry", "matched", "Asymmetry, matched for difficulty", "transfer", _scope(students, controls), matched,
-        asked["level"], n, **place,
-    )  # fmt: skip
 
 
 def _too_few(pairs: Sequence[Pair]) -> str:
@@ -780,106 +900,174 @@ def _too_few(pairs: Sequence[Pair]) -> str:
     return ""
 
 
-def _matched_position(student: Pair, controls: Sequence[Pair]) -> dict[str, Any]:
-    """Where the student stands when each network in turn takes its place, strata made anew from the others."""
-    everyone = [student, *controls]
-    try:
-        scores = [_matched_values(one, [other for other in everyone if other is not one]).mean() for one in everyone]
-    except UndefinedMetric:
-        return {}
-    return _position(float(scores[0]), np.array(scores[1:]))
-
-
-def _mixture(students: Sequence[Pair], controls: Sequence[Pair]) -> float:
-    """Variance of log disagreements of a student over that of controls of another teacher, under the copy model.
-
-    A student's disagreements are (1 − c) times its own base's: their log varies as the base does. A control's are a
-    mixture of its base's, weight 1 − c, and another teacher's, weight c: variance (1 − c)² + c² of the base's. c is
-    estimated by the copied share. Without this the interval of a single student covers .88 instead of .95 at c = .3
-    where accuracy varies by two points between networks.
-    """
-    measure = MEASURES["copy_probability"]
-    p, q = float(_stack(measure, students).mean()), float(_stack(measure, controls).mean())
-    c = min(max((p - q) / (1 - q), 0.0), 1.0)
-    return 1 / ((1 - c) ** 2 + c**2)
-
-
-def _matched(students: Sequence[Pair], controls: Sequence[Pair], level: float) -> _Numbers:
-    """Matched asymmetry of the students, with the spread that controls have in a student's place."""
-    if not controls:
-        return _Numbers(np.nan, note=NO_CONTROLS)
-    try:
-        mine = np.stack([_matched_values(one, controls) for one in students])
-    except UndefinedMetric as reason:
-        return _Numbers(np.nan, note=str(reason))
-    try:
-        theirs = np.stack([_matched_values(one, [c for c in controls if c is not one]) for one in controls])
-    except UndefinedMetric:
-        why = "too few controls to say how controls differ in it: no interval"
-        return _Numbers(float(mine.mean()), note=why)
-    of = replace(stats.two_groups(mine, theirs), estimate=float(mine.mean()))  # that of controls is 0 but for noise
-    return _Numbers(float(mine.mean()), *_interval(of, level))
-
-
-def _matched_values(one: Pair, controls: Sequence[Pair]) -> Values:
-    """Values whose mean is the matched asymmetry: each control in turn is compared with, the others make the strata."""
-    agree = np.stack([pair.agrees for pair in controls])
-    held = metrics.held_out_agreements(agree)
-    each = np.broadcast_to(one.agrees, agree.shape)
-    rights = np.broadcast_to(one.teacher.right, agree.shape)
-    counts = metrics.matched_counts(rights, each, agree, held, len(controls) - 1)
-    mean = np.broadcast_to(counts.mean(0), counts.shape)
-    return np.round(metrics.matched_influence(mean, rights, each, agree, held).mean(0), DIGITS)
-
-
 # Verdicts --------------------------------------------------------------------------------------------------------
 
 
-def _verdicts(
-    measures: pd.DataFrame, students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[str, Any]
-) -> pd.DataFrame:
-    kin = _of_one_teacher(students, controls) if asked["control_kind"] == "kd-other" else ""
-    made = [
-        _accuracy_verdict(students, asked),
+@dataclass(frozen=True)
+class _Claim:
+    """A question of an audit, decided by p-values that are corrected over all of them.
+
+    Attributes
+    ----------
+    p_value, p_equivalence, p_reverse : of what is asked, of equivalence, of the opposite; NaN where there is none
+    says : adjusted p-values by these names -> verdict and sentence; None where the question cannot be decided, and
+        ``fixed`` says why
+    """
+
+    question: str
+    says: Callable[[Mapping[str, float]], tuple[str, str]] | None = None
+    fixed: tuple[str, str] = ("", "")
+    p_value: float = np.nan
+    p_reverse: float = np.nan
+    p_equivalence: float = np.nan
+
+    def family(self) -> dict[str, Any]:
+        """The p-values by which the other claims are corrected: equivalence's, the larger, where it is asked."""
+        p = self.p_value if np.isnan(self.p_equivalence) else self.p_equivalence
+        return {"p_value": p, "p_reverse": self.p_reverse}
+
+
+def _claims(
+    students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[str, Any], kin: str
+) -> list[_Claim]:  # fmt: skip
+    return [
+        _accuracy_claim(students, asked),
         _against_controls(
-            measures, "accuracy", "excess", controls, "Accuracy against the controls",
-            ("better", "worse", "not shown different"),
+            "accuracy", students, controls, asked, "Accuracy against the controls",
+            ("better", "worse"),
             ("The student is more accurate than its controls", "The student is less accurate than its controls",
-             "No difference in accuracy from the controls is shown"), points=True, kin=kin,
+             "No difference in accuracy from the controls is shown"), kin=kin,
         ),
-        _errors_verdict(measures, controls, asked, kin),
-        _asymmetry_verdict(measures, controls, asked, kin),
+        _against_controls(
+            "negative_transfer", students, controls, asked, "The teacher's errors",
+            ("more than controls", "fewer than controls"),
+            ("The student makes more of its teacher's errors than its controls do",
+             "The student makes fewer of its teacher's errors than its controls do",
+             "That the student makes more or fewer of its teacher's errors than its controls do is not shown"),
+            caution=SAYS_NOT[asked["control_kind"]], kin=kin,
+        ),
     ]  # fmt: skip
-    return pd.DataFrame(made, columns=["question", "verdict", "sentence"])
 
 
-def _accuracy_verdict(students: Sequence[Pair], asked: Mapping[str, Any]) -> dict[str, str]:
-    """Equivalent, non-inferior, inferior or inconclusive: the 1 − 2·level interval against the margin (TOST)."""
+SAYS_NOT = {  # of a kind of control -> what a difference in the teacher's errors leaves open
+    "plain": "Its controls had no teacher: a change of accuracy alone can produce this, and it says nothing of"
+    " inheritance.",
+    "neutral": "It lies beyond what this regularisation does without a teacher's labels.",
+    "kd-other": "A student that takes over no more than its teacher's quality can show this, too; inherited errors (W)"
+    " need the teacher of the controls (control_teacher).",
+}
+
+
+def _kin(students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[str, Any], swapped: bool) -> str:
+    """Why controls of another teacher show nothing by themselves."""
+    if swapped:
+        return (
+            "the controls are students of one other teacher, and what differs may be that teacher's; inherited errors"
+            " (W) and right answers (K) are balanced over both teachers"
+        )
+    return _of_one_teacher(students, controls) if asked["control_kind"] == "kd-other" else ""
+
+
+def _verdicts(
+    claims: Sequence[_Claim], swapped: tuple[pd.DataFrame, pd.DataFrame] | None, of: Swapped | None,
+    asked: Mapping[str, Any],
+) -> pd.DataFrame:  # fmt: skip
+    """All verdicts, one family: each kind of p-value corrected by Holm over everything that is decided."""
+    rows = _of_swapped(swapped, of, asked)
+    decided = [claim for claim in claims if claim.says is not None]
+    raw = [] if swapped is None else swapped[0].query("kind == 'confirmatory'").to_dict("records")
+
+    def adjusted(i: int, kind: str) -> float:
+        p = getattr(decided[i], kind)
+        name = "p_reverse" if kind == "p_reverse" else "p_value"
+        everyone = [claim.family()[name] for claim in decided] + [row[name] for row in raw]
+        everyone[i] = p
+        return float(stats.adjust([1.0 if pd.isna(one) else one for one in everyone], "holm")[i])
+
+    made = []
+    for claim in claims:
+        row: dict[str, Any] = {"question": claim.question, "p_value": np.nan, "p_adjusted": np.nan}
+        if claim.says is None:
+            made.append(row | {"verdict": claim.fixed[0], "sentence": claim.fixed[1]})
+            continue
+        i = decided.index(claim)
+        p = {kind: adjusted(i, kind) for kind in ("p_value", "p_reverse", "p_equivalence")}
+        verdict, sentence = claim.says(p)
+        kind = {"equivalent": "p_equivalence", "inferior": "p_reverse"}.get(verdict, "p_value")
+        size = len(decided) + len(raw)
+        words = f"p {p_words(getattr(claim, kind))}, {p_words(p[kind]).removeprefix('= ')} after Holm over "
+        words += f"{size} verdict{'s' * (size != 1)}"
+        if not np.isnan(getattr(claim, kind)):
+            sentence = sentence.replace(P_HERE, f"; {words}", 1)
+        row |= {"p_value": getattr(claim, kind), "p_adjusted": p[kind]}
+        made.append(row | {"verdict": verdict, "sentence": sentence.replace(P_HERE, "")})
+    return pd.DataFrame(made + rows, columns=["question", "verdict", "sentence", "p_value", "p_adjusted"])
+
+
+P_HERE = "{p}"  # where a sentence names its p-values
+
+
+def _of_swapped(
+    swapped: tuple[pd.DataFrame, pd.DataFrame] | None, of: Swapped | None, asked: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """W, K and θ₀ as `kdstats.verdicts` judges them; or why there is no verdict on inheritance."""
+    if swapped is None:
+        why = auditswaps.NEEDED[asked["control_kind"]] if of is None else auditswaps.ONE_STUDENT
+        question = "Inherited errors and right answers"
+        return [{"question": question, "verdict": "not possible", "sentence": f"{question}: no verdict, since {why}."}]
+    return [
+        {"question": auditswaps.QUESTIONS[row["metric"]], **{
+            name: row[name] for name in ("verdict", "sentence", "p_value", "p_adjusted")
+        }}
+        for row in swapped[1].to_dict("records")
+    ]  # fmt: skip
+
+
+def _accuracy_claim(students: Sequence[Pair], asked: Mapping[str, Any]) -> _Claim:
+    """Equivalent, non-inferior, inferior or inconclusive: two one-sided tests at the margin (TOST)."""
     question, margin, level = "Accuracy against the teacher", asked["margin"], asked["level"]
     teacher = students[0].teacher
+
     if len(students) == 1:
-        low, high = stats.risk_difference(students[0].network.right, teacher.right).confidence_interval(1 - 2 * level)
-        estimate = students[0].network.right.mean() - teacher.right.mean()
+        right = students[0].network.right
+        low, high = stats.risk_difference(right, teacher.right).confidence_interval(1 - 2 * level)
+        estimate = float(right.mean() - teacher.right.mean())
     else:
         of = stats.two_way(np.stack([p.network.right.astype(float) - teacher.right for p in students]))
         estimate = float(of.estimate)
         low, high = of.confidence_interval(1 - 2 * level) if of.variance > 0 else (estimate, estimate)
+
+    def p_at(null: float, side: Literal["greater", "less"]) -> float:
+        if len(students) == 1:
+            return stats.risk_difference_p(right, teacher.right, null=null, alternative=side)
+        if not of.variance > 0:
+            return float(not (estimate > null if side == "greater" else estimate < null))
+        return float(of.p_value(side, null))
+
     low, high = _share_apart(low), _share_apart(high)
     numbers = f"{_points(estimate)} points [{_points(low)}, {_points(high)}] ({100 * (1 - 2 * level):g}% interval)"
     if margin is None:
         sentence = (
             f"The student's accuracy minus its teacher's is {numbers}; no margin was declared, so nothing is decided."
         )
-        return {"question": question, "verdict": "no margin", "sentence": sentence}
+        return _Claim(question, fixed=("no margin", sentence))
     at = f"{margin * 100:g} point" + "s" * (margin != 0.01)
-    verdict, words = "inconclusive", f"Whether the student's accuracy lies within {at} of its teacher's is not decided"
-    if high < -margin:
-        verdict, words = "inferior", f"The student is less accurate than its teacher by more than {at}"
-    elif low > -margin and high < margin:
-        verdict, words = "equivalent", f"The student's accuracy lies within {at} of its teacher's"
-    elif low > -margin:
-        verdict, words = "non-inferior", f"The student's accuracy is not below its teacher's by {at} or more"
-    return {"question": question, "verdict": verdict, "sentence": f"{words}: {numbers}."}
+
+    def says(p: Mapping[str, float]) -> tuple[str, str]:
+        verdict, words = "inconclusive", f"Whether the student's accuracy lies within {at} of its teacher's is open"
+        if p["p_reverse"] <= level:
+            verdict, words = "inferior", f"The student is less accurate than its teacher by more than {at}"
+        elif p["p_equivalence"] <= level:
+            verdict, words = "equivalent", f"The student's accuracy lies within {at} of its teacher's"
+        elif p["p_value"] <= level:
+            verdict, words = "non-inferior", f"The student's accuracy is not below its teacher's by {at} or more"
+        return verdict, f"{words}: {numbers}{P_HERE}."
+
+    not_below = p_at(-margin, "greater")
+    return _Claim(
+        question, says, p_value=not_below, p_reverse=p_at(-margin, "less"),
+        p_equivalence=max(not_below, p_at(margin, "less")),
+    )  # fmt: skip
 
 
 def _points(share: float) -> str:
@@ -887,28 +1075,37 @@ def _points(share: float) -> str:
 
 
 def _against_controls(
-    measures: pd.DataFrame, measure: str, estimator: str, controls: Sequence[Pair], question: str,
-    verdicts: tuple[str, str, str], sentences: tuple[str, str, str], points: bool = False, caution: str = "",
-    kin: str = "",
-) -> dict[str, str]:  # fmt: skip
-    """Above, below, or neither, by an interval that counts how controls differ among themselves.
+    measure: str, students: Sequence[Pair], controls: Sequence[Pair], asked: Mapping[str, Any], question: str,
+    verdicts: tuple[str, str], sentences: tuple[str, str, str], caution: str = "", kin: str = "",
+) -> _Claim:  # fmt: skip
+    """Above, below, or neither, by a p-value that counts how controls differ among themselves.
 
     ``kin``: why the controls cannot show that.
     """
     if len(controls) < 2 or kin:
-        why = kin or (
+        why = kin if kin and controls else (
             "no control is given" if not controls else "one control does not show how controls differ among themselves"
-        )
-        return {"question": question, "verdict": "not possible", "sentence": f"{question}: no verdict, since {why}."}
-    row = measures[(measures["measure"] == measure) & (measures["estimator"] == estimator)].iloc[0]
-    if pd.isna(row["ci_low"]):
-        return {"question": question, "verdict": "not measurable", "sentence": f"{question}: {row['note']}."}
-    i = 0 if row["ci_low"] > 0 else 1 if row["ci_high"] < 0 else 2
-    show = _points if points else lambda value: f"{value:+.3f}".replace("-", "−")
-    unit = " points" if points else ""
-    numbers = f"{show(row['estimate'])}{unit} [{show(row['ci_low'])}, {show(row['ci_high'])}]"
-    more = f" {caution}" if caution and i < 2 else ""
-    return {"question": question, "verdict": verdicts[i], "sentence": f"{sentences[i]}: {numbers}.{more}"}
+        )  # fmt: skip
+        return _Claim(question, fixed=("not possible", f"{question}: no verdict, since {why}."))
+    try:
+        mine, theirs = _stack(MEASURES[measure], students), _stack(MEASURES[measure], controls)
+        of = _two(mine, theirs, asked)
+        low, high, _, note = _interval(of, asked["level"])
+    except UndefinedMetric as reason:
+        note = str(reason)
+    if note:
+        said = "not measurable", f"{question}: {note}."
+        return _Claim(question, lambda p: said)
+    low, high = _share_apart(low), _share_apart(high)
+    estimate = float(of.estimate)
+
+    def says(p: Mapping[str, float]) -> tuple[str, str]:
+        i = 2 if p["p_value"] > asked["level"] else 0 if estimate > 0 else 1
+        numbers = f"{_points(estimate)} points [{_points(low)}, {_points(high)}]{P_HERE}"
+        more = f" {caution}" if caution and i < 2 else ""
+        return (*verdicts, "not shown different")[i], f"{sentences[i]}: {numbers}.{more}"
+
+    return _Claim(question, says, p_value=float(of.p_value()))
 
 
 def _of_one_teacher(students: Sequence[Pair], controls: Sequence[Pair]) -> str:
@@ -935,54 +1132,6 @@ def _of_one_teacher(students: Sequence[Pair], controls: Sequence[Pair]) -> str:
         f"the controls resemble each other more ({among.mean():.3f}) than they do the student ({with_student:.3f}), as"
         " students of one teacher do; each control needs another teacher of its own"
     )
-
-
-def _errors_verdict(
-    measures: pd.DataFrame, controls: Sequence[Pair], asked: Mapping[str, Any], kin: str
-) -> dict[str, str]:
-    another = asked["control_kind"] == "kd-other"
-    caution = "" if another else "Its controls had no teacher: a change of accuracy alone can produce this."
-    return _against_controls(
-        measures, "negative_transfer", "excess", controls, "The teacher's errors",
-        ("more than controls", "fewer than controls", "not shown different"),
-        ("The student makes more of its teacher's errors than its controls do",
-         "The student makes fewer of its teacher's errors than its controls do",
-         "That the student makes more or fewer of its teacher's errors than its controls do is not shown"),
-        points=True, caution=caution, kin=kin,
-    )  # fmt: skip
-
-
-def _asymmetry_verdict(
-    measures: pd.DataFrame, controls: Sequence[Pair], asked: Mapping[str, Any], kin: str
-) -> dict[str, str]:
-    question = "Errors against knowledge"
-    gap = measures[(measures["measure"] == "accuracy") & (measures["estimator"] == "excess")].iloc[0]
-    if controls and asked["control_kind"] != "kd-other":
-        sentence = (
-            f"{question}: no verdict against controls trained on labels alone, since accuracy alone can produce an"
-            " asymmetry; controls distilled from another teacher (--control-kind kd-other) would allow one."
-        )
-        return {"question": question, "verdict": "not possible", "sentence": sentence}
-    if not kin and len(controls) > 1 and (gap["ci_low"] > 0 or gap["ci_high"] < 0):
-        sentence = (
-            f"{question}: no verdict, since the student's accuracy differs from its controls'"
-            f" ({_points(gap['estimate'])} points), and accuracy alone can produce an asymmetry."
-        )
-        return {"question": question, "verdict": "not possible", "sentence": sentence}
-    found = _against_controls(
-        measures, "asymmetry", "headroom", controls, question,
-        ("errors more than knowledge", "knowledge more than errors", "not shown different"),
-        ("Errors were taken over more than knowledge", "Knowledge was taken over more than errors",
-         "That errors were taken over more or less than knowledge is not shown"), kin=kin,
-    )  # fmt: skip
-    row = measures[(measures["measure"] == "asymmetry") & (measures["estimator"] == "matched")].iloc[0]
-    kept = {"errors more than knowledge": row["estimate"] > 0, "knowledge more than errors": row["estimate"] < 0}
-    if found["verdict"] in kept and not pd.isna(row["estimate"]) and not kept[found["verdict"]]:
-        words = (
-            f"{found['sentence']} Between examples of equal difficulty it has the other sign ({row['estimate']:+.3f})."
-        )
-        return {"question": question, "verdict": "not shown different", "sentence": words}
-    return found
 
 
 # Counts ----------------------------------------------------------------------------------------------------------
@@ -1275,7 +1424,7 @@ def _inherited(
 # Networks by themselves ------------------------------------------------------------------------------------------
 
 
-def _networks(read: Sequence[Predictions], roles: Sequence[str], observed: Sequence[Observed]) -> pd.DataFrame:
+def _networks(read: Sequence[Predictions], roles: Sequence[str], y: NDArray[np.int64]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "name": [one.name for one in read],
@@ -1283,8 +1432,8 @@ def _networks(read: Sequence[Predictions], roles: Sequence[str], observed: Seque
             "source": [one.source for one in read],
             "kind": [one.kind for one in read],
             "detected": [one.detected for one in read],
-            "n": [len(one.classes) for one in observed],
-            "accuracy": [float(one.right.mean()) for one in observed],
+            "n": [len(one.classes) for one in read],
+            "accuracy": [float((one.classes == y).mean()) for one in read],
         }
     )
 

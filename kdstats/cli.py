@@ -409,6 +409,9 @@ def audit(
     control: Annotated[
         list[str] | None, typer.Option(metavar="FILE", help="A network in the student's place without this teacher.")
     ] = None,
+    control_teacher: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The teacher of all controls: what was inherited, W and K.")
+    ] = None,
     labels: Annotated[str | None, typer.Option(metavar="FILE", help="The true labels.")] = None,
     data: Annotated[
         str | None, typer.Option(metavar="NAME|FILE|DIR", help="Dataset, .npz or image folder, for checkpoints.")
@@ -421,7 +424,8 @@ def audit(
     groups: Annotated[list[str] | None, typer.Option(metavar="FILE[:COLUMN]", help="Groups of examples.")] = None,
     margin: Annotated[str | None, typer.Option(metavar="0.5pp", help="Of accuracy against the teacher.")] = None,
     control_kind: Annotated[
-        Literal["plain", "kd-other"], typer.Option(help="Controls of labels alone, or of another teacher.")
+        Literal["plain", "neutral", "kd-other"],
+        typer.Option(help="Controls of labels alone, of the regularisation without a teacher, of another teacher."),
     ] = "plain",
     controls_exchangeable: Annotated[
         bool,
@@ -444,7 +448,8 @@ def audit(
     from kdstats import auditfile
 
     given = {
-        "teacher": teacher, "students": student, "controls": control, "labels": labels, "data": data,
+        "teacher": teacher, "students": student, "controls": control, "control_teacher": control_teacher,
+        "labels": labels, "data": data,
         "image_size": image_size, "mean": _channels(mean), "std": _channels(std), "groups": groups, "margin": margin,
         "control_kind": control_kind, "controls_exchangeable": controls_exchangeable, "primary": primary,
         "paired": paired, "level": level, "seed": seed, "require": require, "fail_if": fail_if,

@@ -1,4 +1,4 @@
-"""Conditions on the numbers of an audit: ``asymmetry.headroom.ci_high < 0.1 and accuracy.difference > -0.5pp``.
+"""Conditions on the numbers of an audit: ``inherits_errors.ci_high < 10pp and accuracy.difference > -0.5pp``.
 
     condition   = conjunction { "or" conjunction }
     conjunction = negation { "and" negation }
@@ -35,6 +35,12 @@ COMPARISONS = {
 SUMS = {"+": operator.add, "-": operator.sub, "−": operator.sub}
 PRODUCTS = {"*": operator.mul, "×": operator.mul, "/": operator.truediv, "÷": operator.truediv}
 WORDS = ("and", "or", "not")
+NO_GATE = (
+    "asymmetry bears no gate: h and the raw difference do not tell errors from knowledge"
+    " (docs/errors-and-knowledge.md)."
+    " Write such as inherits_errors.ci_high < 10pp, which needs the controls' teacher (--control-teacher), or"
+    " repeated_errors.more < 20, or negative_transfer.excess.ci_high < 5pp"
+)
 MEANT = {"=": "==", "&": "and", "&&": "and", "|": "or", "||": "or", "!": "not", "≤": "<=", "≥": ">=", "≠": "!="}
 
 TOKEN = re.compile(
@@ -292,11 +298,14 @@ class _Reader:
 
     def _named(self, token: _Token) -> float:
         measure, *rest = token.text.split(".")
+        if measure == "asymmetry":
+            self.refuse(token, NO_GATE)
         if self.numbers is None:
             self.found[token.text] = math.nan
             return math.nan
         if measure not in self.numbers:
-            self.refuse(token, f"there is no measure {measure}; there are {_nearest_first(measure, self.numbers)}")
+            others = self.numbers.keys() - {"asymmetry"}
+            self.refuse(token, f"there is no measure {measure}; there are {_nearest_first(measure, others)}")
         estimators = self.numbers[measure]
         estimator = rest.pop(0) if rest and rest[0] in estimators else DEFAULT
         field = rest.pop(0) if rest and rest[0] in FIELDS else FIELDS[0]
@@ -329,4 +338,4 @@ def _expected(token: _Token, what: str) -> str:
 
 
 def _nearest_first(wrong: str, names: Iterable[str]) -> str:
-    return ", ".join(sorted(names, key=lambda name: -SequenceMatcher(None, wrong.lower(), name).ratio()))
+    return ", ".join(sorted(sorted(names), key=lambda name: -SequenceMatcher(None, wrong.lower(), name).ratio()))

@@ -49,7 +49,11 @@ def decide(
 
 
 def judge(
-    evidence: Evidence, hypotheses: Sequence[HypothesisPoint], level: float, correction: str
+    evidence: Evidence,
+    hypotheses: Sequence[HypothesisPoint],
+    level: float,
+    correction: str,
+    beside: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Contrasts and verdicts of declared hypotheses.
 
@@ -58,15 +62,22 @@ def judge(
     A hypothesis of scope "each" is one claim a teacher. What was declared after training is a family of its own, so
     that it changes no verdict declared before.
 
+    Parameters
+    ----------
+    beside : p-values (p_value, p_reverse) of claims that are decided elsewhere and belong to every family here
+
     Returns
     -------
     contrasts, verdicts : tidy tables (docs/architecture.md)
     """
-    return judge_datasets({"": (evidence, hypotheses)}, level, correction)
+    return judge_datasets({"": (evidence, hypotheses)}, level, correction, beside)
 
 
 def judge_datasets(
-    cases: Mapping[str, tuple[Evidence, Sequence[HypothesisPoint]]], level: float, correction: str
+    cases: Mapping[str, tuple[Evidence, Sequence[HypothesisPoint]]],
+    level: float,
+    correction: str,
+    beside: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """``judge`` over several datasets, by name: each hypothesis is one claim a dataset, in a family with the others."""
     claims: list[list[dict[str, Any]]] = []  # of each claim a row for every control
@@ -78,16 +89,17 @@ def judge_datasets(
     for family in dict.fromkeys(rows[0]["family"] for rows in claims):
         members = [rows for rows in claims if rows[0]["family"] == family]
         used = _correction_used(members, correction)
-        supports = _adjusted(members, "p_value", used)
-        refutes = _adjusted(members, "p_reverse", used)
+        together = [*members, *([dict(claim)] for claim in beside)]
+        supports = _adjusted(together, "p_value", used)
+        refutes = _adjusted(together, "p_reverse", used)
         with_margin = [i for i, rows in enumerate(members) if rows[0]["margin"] and not _at_a_margin(rows)]
         of_margin = _adjusted([members[i] for i in with_margin], "p_equivalence", used)
         equivalences = dict(zip(with_margin, of_margin, strict=True))
-        within = {kind: _within_classes(members, kind, used) for kind in ("p_value", "p_reverse")}
+        within = {kind: _within_classes(together, kind, used) for kind in ("p_value", "p_reverse")}
         for i, rows in enumerate(members):
             for row in rows:
                 row["within_classes"] = {kind: p[i] for kind, p in within.items()}
-            sizes = len(members), len(with_margin)
+            sizes = len(together), len(with_margin)
             verdict = _verdict(rows, supports[i], refutes[i], equivalences.get(i), sizes, level, used)
             verdicts.append(verdict)
             for row in rows:

@@ -56,7 +56,7 @@ def test_the_gate_ends_with_3_and_names_what_failed(folder: Path) -> None:
     assert done.returncode == 3
     assert done.stderr.startswith("failed: agreement > 0.99: agreement is 0.")
     assert "passed: agreement < 0.1" in done.stdout
-    missing = run(folder, *NETWORKS, "--fail-if", "asymmetry.headroom.ci_low > 0")
+    missing = run(folder, *NETWORKS, "--fail-if", "inherits_errors.ci_low > 0")
     assert missing.returncode == 3 and "not measurable" in missing.stderr
 
 

@@ -23,30 +23,30 @@ def of(found: Audit, measure: str, estimator: str) -> Any:
 
 
 @pytest.mark.parametrize(("c", "scenario"), [(0.1, "copies .1, plain controls"), (0.3, "copies .3, plain controls")])
-def test_a_copying_student_shows_its_share_and_no_asymmetry(c: float, scenario: str) -> None:
-    headroom, raw, shares = [], [], []
+def test_a_copying_student_shows_its_share(c: float, scenario: str) -> None:
+    shares = []
     for case in cases(scenario, 30, n=1500, m=8, seed=1):
         found = audit(case.teacher, case.student, case.labels, case.controls)
-        for rows, estimator in ((headroom, "headroom"), (raw, "raw")):
-            row = of(found, "asymmetry", estimator)
-            rows.append(row["ci_low"] <= 0 <= row["ci_high"])
         shares.append(of(found, "copy_probability", "share")["estimate"])
-    assert sum(headroom) >= 25  # nominally 28.5 of 30; P(25 or fewer of .95) = .016
-    assert sum(raw) <= (24 if c == 0.1 else 3)
+        said = found.verdicts.set_index("question").loc["Inherited errors and right answers", "sentence"]
+        assert "say nothing of inheritance" in said
     assert np.mean(shares) == pytest.approx(c, abs=4 * np.std(shares) / 30**0.5)
 
 
-def test_selective_transfer_is_detected_with_its_sign() -> None:
-    for scenario, verdict in (
-        ("takes over errors: .4 of them, .05 of the rest", "errors more than knowledge"),
-        ("takes over what is right: .4, and .05 of errors", "knowledge more than errors"),
-    ):
-        found = []
-        for case in cases(scenario, 5, n=10_000, m=8, seed=2, spread=0.03):
-            result = audit(case.teacher, case.student, case.labels, case.controls, control_kind="kd-other")
-            found.append(result.verdicts.set_index("question").loc["Errors against knowledge", "verdict"])
-        assert found.count(verdict) >= 4, found
-        assert set(found) <= {verdict, "not shown different", "not possible"}  # where accuracy came out different
+@pytest.mark.parametrize(("kind", "rows"), [("plain", ["raw"]), ("neutral", []), ("kd-other", ["headroom"])])
+def test_each_kind_of_control_has_the_rows_that_it_can_bear(kind: Any, rows: list[str]) -> None:
+    """h describes only against students of another teacher, the raw difference only against labels alone."""
+    w = world(np.random.default_rng(44), 800)
+    t = w.network()
+    controls = [w.network() for _ in range(4)]
+    found = audit(t, w.network(copied=t, right=0.6), w.labels, controls, control_kind=kind)
+    described = found.measures.query("measure == 'asymmetry'")
+    assert described["estimator"].tolist() == rows and described["p_value"].isna().all()
+    assert described["note"].str.contains("under pure copying").all()
+    said = found.verdict
+    assert "more than knowledge" not in said and "asymmetry" not in said.lower()
+    beyond = {"plain": "nothing of inheritance", "neutral": "beyond what this regularisation", "kd-other": "quality"}
+    assert beyond[kind] in found.verdicts.set_index("question").loc["The teacher's errors", "sentence"]
 
 
 def test_nothing_is_found_where_teachers_answers_are_shuffled() -> None:
@@ -132,19 +132,6 @@ def test_several_students_have_the_p_of_the_two_groups() -> None:
     assert paired["p_value"] == kdstats.stats.two_way(values[0] - values[1][:3]).p_value()
 
 
-def test_the_matched_position_makes_strata_anew_for_each_network() -> None:
-    w = world(np.random.default_rng(21), 1500)
-    t = w.network()
-    networks = [w.network(copied=t, right=0.05, wrong=0.4), *(w.network() for _ in range(7))]
-    at = [
-        of(audit(t, networks[i], w.labels, networks[:i] + networks[i + 1 :]), "asymmetry", "matched")
-        for i in range(len(networks))
-    ]
-    order = np.argsort([-row["estimate"] for row in at])
-    assert [at[i]["position"] for i in order] == [f"{rank} of 8" for rank in range(1, 9)]
-    assert at[0]["position"] == "1 of 8"
-
-
 def test_a_rank_p_needs_the_declaration() -> None:
     w = world(np.random.default_rng(11), 3000)
     t = w.network()
@@ -192,7 +179,7 @@ def test_without_controls_no_verdict_needs_one() -> None:
     found = audit(w.network(), w.network(), w.labels)
     verdicts = found.verdicts.set_index("question")["verdict"]
     assert (verdicts.drop("Accuracy against the teacher") == "not possible").all()
-    rows = found.measures.query("n > 0 and estimator in ('excess', 'headroom', 'raw', 'log_odds', 'matched', 'share')")
+    rows = found.measures.query("n > 0 and estimator in ('excess', 'other', 'more', 'share')")
     assert rows["estimate"].isna().all() and rows["note"].str.contains("no controls").all()
 
 
@@ -312,26 +299,13 @@ def test_parts_where_students_gain_nothing_have_p_one() -> None:
     assert found["p_value"].max() <= 1 and found["p_adjusted"].max() <= 1
 
 
-def test_a_log_of_hardly_any_disagreements_has_no_interval_and_no_verdict() -> None:
+def test_a_log_of_hardly_any_disagreements_has_no_interval() -> None:
     w = world(np.random.default_rng(40), 3000)
     t = w.network()
     controls = [w.network(copied=w.network(), right=0.7) for _ in range(6)]
     found = audit(t, t.copy(), w.labels, controls, control_kind="kd-other")
-    for estimator in ("headroom", "log_odds"):
-        assert np.isnan(of(found, "asymmetry", estimator)["ci_low"])
-    assert "on 0 of the examples on which it is right" in of(found, "asymmetry", "headroom")["note"]
-    said = found.verdicts.set_index("question").loc["Errors against knowledge"]
-    assert said["verdict"] in ("not measurable", "not possible")
-
-
-def test_a_student_that_is_only_better_gets_no_verdict_about_knowledge() -> None:
-    found = []
-    for seed in range(20):
-        w = world(np.random.default_rng(seed), 4000, spread=0.05)
-        t, controls = w.network(), [w.network() for _ in range(8)]
-        result = audit(t, w.network(skill=2.6), w.labels, controls, control_kind="kd-other")
-        found.append(result.verdicts.set_index("question").loc["Errors against knowledge", "verdict"])
-    assert found.count("not possible") >= 15 and found.count("knowledge more than errors") <= 1, found
+    row = of(found, "asymmetry", "headroom")
+    assert np.isnan(row["ci_low"]) and "on 0 of the examples on which it is right" in row["note"]
 
 
 def test_controls_of_one_teacher_are_noticed() -> None:
@@ -342,7 +316,7 @@ def test_controls_of_one_teacher_are_noticed() -> None:
             t, other = w.network(), w.network()
             controls = [w.network(copied=other if common else w.network(), right=0.7) for _ in range(6)]
             found = audit(t, w.network(copied=t, right=0.7), w.labels, controls, control_kind="kd-other").verdicts
-            noticed[common] += found["sentence"].str.contains("resemble each other more").sum() == 3
+            noticed[common] += found["sentence"].str.contains("resemble each other more").sum() == 2
     assert noticed[True] == 10 and noticed[False] <= 1
 
 
@@ -359,17 +333,6 @@ def test_rates_of_one_network_have_exact_intervals(flips: int, low: float, high:
     s[:flips] = (s[:flips] + 1) % 10
     row = of(audit(t, s, y), "negative_flip_rate", "value")
     assert (row["ci_low"], row["ci_high"]) == pytest.approx((low, high), rel=1e-7)
-
-
-def test_the_matched_asymmetry_counts_how_networks_differ() -> None:
-    """A control in the student's place, twenty times: nominally one interval misses 0."""
-    missed = 0
-    for seed in range(20):
-        w = world(np.random.default_rng(seed), 1000)
-        found = audit(w.network(), w.network(), w.labels, [w.network() for _ in range(9)])
-        row = of(found, "asymmetry", "matched")
-        missed += row["ci_low"] > 0 or row["ci_high"] < 0
-    assert missed <= 4  # P(5 or more of .05) = .003; over examples alone .38 missed
 
 
 def test_a_control_in_the_students_place_is_counted_against_as_many_as_the_student() -> None:

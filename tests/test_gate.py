@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kdstats.errors import UserError
-from kdstats.gate import FIELDS, LONGEST, check
+from kdstats.gate import FIELDS, LONGEST, check, check_syntax
 
 NAN = math.nan
 
@@ -33,8 +33,9 @@ AUDIT = table(
         ("accuracy", "value"): (0.9, 0.88, 0.92, NAN),
         ("accuracy", "difference"): (-0.004, -0.009, 0.001, 0.11),
         ("negative_flip_rate", "value"): (0.02, 0.015, 0.026, NAN),
-        ("asymmetry", "headroom"): (0.05, -0.21, 0.31, 0.4),
-        ("asymmetry", "raw"): (0.07, 0.01, 0.13, 0.02),
+        ("asymmetry", "headroom"): (0.05, -0.21, 0.31, NAN),
+        ("inherits_errors", "by_class"): (0.05, -0.21, 0.31, 0.4),
+        ("inherits_errors", "balanced"): (0.07, 0.01, 0.13, 0.02),
         ("copy_probability", "excess", "there are no controls"): (NAN, NAN, NAN, NAN),
         ("infinite", "value"): (math.inf, -math.inf, math.inf, 0.0),
     }
@@ -69,8 +70,8 @@ def refusal(expression, measures=AUDIT):
         ("accuracy.difference.ci_low > -.5 pp", False),
         ("negative_flip_rate <= 0.02", True),
         ("negative_flip_rate <= 2%", True),
-        ("asymmetry.headroom.ci_high < 0.1", False),
-        ("asymmetry.headroom.p_value > 5e-2 and asymmetry.raw.p_value < 0.05", True),
+        ("inherits_errors.by_class.ci_high < 0.1", False),
+        ("inherits_errors.by_class.p_value > 5e-2 and inherits_errors.balanced.p_value < 0.05", True),
         ("not accuracy < 0.5", True),
         ("not not accuracy < 0.5", False),
         ("accuracy < 0.5 or accuracy > 0.8 and accuracy > 0.95", False),
@@ -102,7 +103,7 @@ def test_points_are_hundredths_exactly():
 
 
 def test_the_numbers_that_were_read_are_the_reason():
-    assert check("asymmetry.headroom.ci_high < 0.1", AUDIT).reason == "asymmetry.headroom.ci_high is 0.31"
+    assert check("inherits_errors.by_class.ci_high < 0.1", AUDIT).reason == "inherits_errors.by_class.ci_high is 0.31"
     both = "accuracy is 0.9, accuracy.ci_low is 0.88"
     assert check("accuracy > 0 or accuracy.ci_low > 0 or accuracy > 1", AUDIT).reason == both
     assert check("accuracy > 0", AUDIT, fail_if=True).reason == "must not hold: accuracy is 0.9"
@@ -263,8 +264,8 @@ def test_a_condition_too_long_is_not_read():
     [
         (
             "accurcy > 0.9",
-            "there is no measure accurcy; there are accuracy, asymmetry, copy_probability,"
-            " negative_flip_rate, infinite",
+            "there is no measure accurcy; there are accuracy, copy_probability,"
+            " negative_flip_rate, inherits_errors, infinite",
         ),
         (
             "accuracy.diference > 0",
@@ -272,9 +273,9 @@ def test_a_condition_too_long_is_not_read():
             " each with estimate, ci_low, ci_high, p_value",
         ),
         (
-            "asymmetry.raw.ci_lo > 0",
-            "asymmetry.raw.ci_lo is wrong from .ci_lo on: asymmetry has the estimators headroom, raw,"
-            " each with ci_low, ci_high, p_value, estimate",
+            "inherits_errors.balanced.ci_lo > 0",
+            "inherits_errors.balanced.ci_lo is wrong from .ci_lo on: inherits_errors has the estimators by_class,"
+            " balanced, each with ci_low, ci_high, p_value, estimate",
         ),
         (
             "accuracy.ci_low.value > 0",
@@ -282,17 +283,34 @@ def test_a_condition_too_long_is_not_read():
             " each with p_value, estimate, ci_low, ci_high",
         ),
         (
-            "asymmetry < 0.1",
-            "asymmetry alone does not say which estimator: write one of asymmetry.headroom, asymmetry.raw",
+            "inherits_errors < 0.1",
+            "inherits_errors alone does not say which estimator: write one of"
+            " inherits_errors.by_class, inherits_errors.balanced",
         ),
         (
-            "asymmetry.ci_low < 0.1",
-            "asymmetry alone does not say which estimator: write one of asymmetry.headroom, asymmetry.raw",
+            "inherits_errors.ci_low < 0.1",
+            "inherits_errors alone does not say which estimator: write one of"
+            " inherits_errors.by_class, inherits_errors.balanced",
         ),
     ],
 )
 def test_a_wrong_name_lists_the_right_ones(expression, sentence):
     assert refusal(expression).split("\n") == [sentence, f"  {expression}", "  ^"]
+
+
+@pytest.mark.parametrize(
+    "name", ["asymmetry", "asymmetry.headroom.ci_high", "asymmetry.log_odds", "asymmetry.firmness"]
+)
+def test_asymmetry_is_refused_with_what_to_write_instead(name):
+    for refused in (refusal(f"accuracy > 0 and {name} < 0.1"), _unread(f"{name} < 0.1")):
+        assert "asymmetry bears no gate" in refused and "errors-and-knowledge.md" in refused
+        assert "inherits_errors.ci_high < 10pp" in refused and "--control-teacher" in refused and "^" in refused
+
+
+def _unread(expression):
+    with pytest.raises(UserError) as error:
+        check_syntax(expression)
+    return str(error.value)
 
 
 @given(st.sampled_from(["accuracy", "negative_flip_rate", "copy_probability"]), st.data())
@@ -301,7 +319,7 @@ def test_the_nearest_name_comes_first(name, data):
     wrong = name[:i] + name[i + 1 :]
     listed = refusal(f"accuracy > 0 and {wrong} > 0").split("\n")[0].split("there are ")[1].split(", ")
     assert listed[0] == name
-    assert set(listed) == set(AUDIT["measure"])
+    assert set(listed) == set(AUDIT["measure"]) - {"asymmetry"}
 
 
 def test_a_second_row_of_one_name_is_a_mistake_of_the_code():

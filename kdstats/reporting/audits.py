@@ -1,13 +1,12 @@
 """All files of an audit's report: its page, each table and figure by itself, and a summary in Markdown.
 
-The page reads from the verdicts down: scope, gate, six answers, tables, what could not be measured, where it came from.
+The page reads from the verdicts down: scope, gate, answers, tables, what could not be measured, where it came from.
 """
 
 import base64
 import io
 import math
 import re
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -25,11 +24,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import kdstats
-from kdstats.metrics import caution
+from kdstats.metrics.swaps import FEWEST_PAIRS
 from kdstats.reporting.figures import COLUMN, GREY, LIGHT, PAGE, Drawing
 from kdstats.reporting.files import tables_and_figures
 from kdstats.reporting.page import HERE
-from kdstats.reporting.results import ESTIMATORS, Row, clean, listed, plural, records
+from kdstats.reporting.results import Row, clean, listed, plural, records
 from kdstats.reporting.tables import NONE, Table, decimals, interval_text, number, p_text
 from kdstats.reporting.writers import markdown, markdown_text
 
@@ -41,13 +40,14 @@ MEAN, PLACE = "mean of controls", "a control in its place"
 NEEDS_CONTROL = (
     "Two networks trained apart on the same data share errors too, because some examples are hard. Without controls,"
     " networks in the student's place that never met this teacher, it cannot be said what the student took over from"
-    " it, whether it makes more of its teacher's errors than it would have made anyway, or whether errors were taken"
-    " over more than knowledge"
+    " it, or whether it makes more of its teacher's errors than it would have made anyway"
 )
 MAIN = (
     "accuracy", "agreement", "error_consistency", "copy_probability", "capa", "fidelity_kl", "positive_transfer",
     "negative_transfer", "negative_flip_rate", "expected_calibration_error",
 )  # fmt: skip
+
+INHERITS = ("repeated_errors", "inherits_errors", "inherits_knowledge")
 
 
 def files(audit: "Audit", gates: Sequence["Outcome"] = ()) -> dict[str, bytes]:
@@ -83,7 +83,7 @@ def github(audit: "Audit", gates: Sequence["Outcome"] = ()) -> str:
             for gate in gates
         ]
         lines.append("")
-    main = [row for row in records(audit.measures) if row["measure"] in (*MAIN, "asymmetry")]
+    main = [row for row in records(audit.measures) if row["measure"] in (*INHERITS, *MAIN)]
     return "\n".join([*lines, markdown(_numbers(audit, "Main numbers", main)), " ".join(_scope(audit)), ""])
 
 
@@ -172,9 +172,8 @@ def _verdicts(audit: "Audit") -> list[dict[str, Any]]:
 
 TONES = {  # of a verdict -> how page.css shows it
     "equivalent": "equivalent", "non-inferior": "equivalent", "inferior": "refuted",
-    "better": "supported", "worse": "refuted",
+    "better": "supported", "worse": "refuted", "supported": "supported", "refuted": "refuted",
     "fewer than controls": "supported", "more than controls": "refuted",
-    "knowledge more than errors": "supported", "errors more than knowledge": "refuted",
 }  # fmt: skip
 SYMBOLS = {"supported": "✓", "refuted": "!", "equivalent": "=", "inconclusive": "?"}
 
@@ -207,13 +206,22 @@ def _about(audit: "Audit") -> Iterator[tuple[str, str]]:
     for role, term in (("teacher", "Teacher"), ("student", "Student"), ("control", "Controls")):
         found = [row for row in records(audit.networks) if row["role"] == role]
         yield term, listed([f"{row['name']} (accuracy {number(row['accuracy'], 3)})" for row in found]) or "none"
+    taught = [row for row in records(audit.networks) if row["role"] == "control teacher"]
+    if taught:
+        yield "Their teacher", f"{taught[0]['name']} (accuracy {number(taught[0]['accuracy'], 3)})"
+    if (pairs := settings["pairs"]) > 1:
+        yield "Swapped pairs", f"{pairs}; W and K are of all of them, everything else of the first"
     if _controls(audit):
-        kinds = {"plain": "trained on labels alone", "kd-other": "distilled from another teacher (kd-other)"}
+        kinds = {
+            "plain": "trained on labels alone",
+            "neutral": "trained with the same regularisation and without a teacher's labels (neutral)",
+            "kd-other": "distilled from another teacher (kd-other)",
+        }
         yield "Controls are", kinds[settings["control_kind"]]
     yield "Test set", f"{settings['n']:,} examples, {plural(settings['classes'], 'class', 'classes')}"
     margin = settings["margin"]
     yield "Margin", "none declared" if margin is None else f"{100 * margin:g} pp of accuracy"
-    yield "Level", f"{settings['level']:g} for each verdict by itself; verdicts are not corrected for one another"
+    yield "Level", f"{settings['level']:g} for all verdicts together, which are one family (Holm)"
 
 
 def _scope(audit: "Audit") -> Iterator[str]:
@@ -239,7 +247,10 @@ def _scope(audit: "Audit") -> Iterator[str]:
             " differ among themselves, supposing that students differ as much as controls do."
         )
     yield "Counts, flips and lists of examples are those of this test set."
-    yield "Nothing here speaks of the method: that needs students of several teachers, as in a protocol run."
+    if audit.settings["pairs"] >= FEWEST_PAIRS:
+        yield "W, K and θ₀ speak of teachers of this recipe, whose pairs are their units; nothing else does."
+    else:
+        yield "Nothing here speaks of the method: that needs students of several teachers, as in a protocol run."
 
 
 def _warnings(audit: "Audit") -> Iterator[str]:
@@ -247,11 +258,10 @@ def _warnings(audit: "Audit") -> Iterator[str]:
     controls, settings = _controls(audit), audit.settings
     if not controls:
         yield f"There are no controls. {NEEDS_CONTROL}."
-    elif settings["control_kind"] != "kd-other":
+    elif settings["control_kind"] == "plain":
         yield (
-            "The controls are not said to be distilled from another teacher. Against such controls accuracy alone can"
-            " produce an asymmetry: a student that became more accurate for whatever reason agrees more where the"
-            " teacher is right and less where it is wrong."
+            "The controls were trained on labels alone, as far as is said. Against such controls a change of accuracy"
+            " alone can move how often a student repeats its teacher's errors: nothing here says what was inherited."
         )
     if controls == 1:
         yield "One control does not show how controls differ among themselves, so no verdict rests on it."
@@ -282,7 +292,7 @@ def _between(row: Row | None, scale: float = 1, unit: str = "") -> str:
     return " to ".join(ends) + unit
 
 
-# The six answers -------------------------------------------------------------------------------------------------
+# The seven answers -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -330,6 +340,49 @@ def _fidelity_reading(audit: "Audit") -> str:
     )
 
 
+def _inheritance(audit: "Audit") -> Iterator[str]:
+    made, own, other, more = (_measured(audit, "repeated_errors", name) for name in ("made", "own", "other", "more"))
+    if made and own is None:
+        note = next(row["note"] for row in records(audit.measures) if row["estimator"] == "own")
+        yield f"{note[:1].upper()}{note[1:]}: there are no errors that a student could repeat."
+    elif made and own:
+        whose = "a teacher" if audit.settings["pairs"] > 1 else "the teacher"
+        said = (
+            f"Of {whose}'s {_count(round(made['estimate'], 1))} errors a student repeats {number(own['estimate'], 1)}"
+        )
+        if other and more:
+            ends: str = (
+                "" if pd.isna(more["ci_low"]) else f" [{number(more['ci_low'], 1)}, {number(more['ci_high'], 1)}]"
+            )
+            who = CONTROL_WORDS[audit.settings["control_kind"]]
+            said += f"; {who} {number(other['estimate'], 1)}, difference {number(more['estimate'], 1)}{ends}"
+        yield f"{said}."
+    for row in records(audit.verdicts):
+        if row["question"] in INHERITED:
+            yield row["sentence"]
+    if firm := _measured(audit, "asymmetry", "firmness"):
+        yield f"θ₀ is {interval_text(firm)}."
+
+
+CONTROL_WORDS = {
+    "plain": "a control trained on labels alone",
+    "neutral": "a control of the same regularisation without a teacher",
+    "kd-other": "a student of another teacher",
+}
+INHERITED = ("Inherited errors, W", "Inherited right answers, K", "Firmness of errors, θ₀",
+             "Inherited errors and right answers")  # fmt: skip
+
+
+def _inheritance_reading(audit: "Audit") -> str:
+    if not audit.settings["pairs"]:
+        return "Repeated errors describe. Which of them came from the teacher needs students of another teacher."
+    return (
+        "W and K are of the examples on which one of two swapped teachers is right, and averaged over which of them it"
+        " is, so that a teacher's quality cancels. They are two views of one swap: neither is more than the other."
+        " Repeated errors describe."
+    )
+
+
 def _transfer(audit: "Audit") -> Iterator[str]:
     mean, placed = _counted(audit)
     if mean is None:
@@ -350,11 +403,6 @@ def _transfer(audit: "Audit") -> Iterator[str]:
     yield f"Set against {_its(audit)}, it has {_count_words(mean)}."
     if placed:
         yield f"A control in its place, which this teacher never taught, has {_count_words(placed)}."
-    if headroom := _measured(audit, "asymmetry", "headroom"):
-        yield (
-            f"The asymmetry h is {interval_text(headroom)}: above 0 errors were taken over more than knowledge, in"
-            " proportion to what the controls left of each."
-        )
 
 
 def _count_words(row: Row) -> str:
@@ -371,27 +419,28 @@ def _counts(values: Sequence[float]) -> list[str]:
 
 def _transfer_reading(audit: "Audit") -> str:
     if not _controls(audit):
-        return "With controls this part has gains, the four counts and the asymmetry."
+        return "With controls this part has gains and the four counts."
     counts = (
         "Between any two networks all four counts are above 0; transfer is what exceeds the counts of a control in the"
         " student's place."
     )
-    if audit.settings["control_kind"] == "kd-other":
+    if audit.settings["pairs"]:
         return (
-            f"{counts} These controls were distilled from other teachers and so share what distillation does to"
-            f" accuracy: as far as the student is as accurate as they are{_gap(audit)}, h speaks of this teacher's"
-            " errors. That no two controls share a teacher is supposed; where they do, false alarms are several times"
-            " as many."
+            f"{counts} These controls are students of one other teacher: what differs may be that teacher's, so what is"
+            " inherited is asked of W and K alone."
         )
-    return (
-        f"{counts} Against controls that no other teacher taught, accuracy alone can produce an asymmetry, so h carries"
-        " no verdict here; controls distilled from another teacher (--control-kind kd-other) close that trap."
-    )
+    return f"{counts} {MAY_CLAIM[audit.settings['control_kind']]}"
 
 
-def _gap(audit: "Audit") -> str:
-    row = _measured(audit, "accuracy", "excess")
-    return f" ({_percent(row, 'points')} apart)" if row else ""
+MAY_CLAIM = {  # of a kind of control -> what differences from it say
+    "plain": "These controls were trained on labels alone: what differs may be the regularisation or the accuracy that"
+    " distillation brings with any teacher, so nothing here says what was inherited.",
+    "neutral": "These controls had the same regularisation without any teacher's labels: what differs lies beyond this"
+    " regularisation.",
+    "kd-other": "These controls are students of other teachers by the same recipe. A student that takes over no more"
+    " than its teacher's quality differs from them too; inherited errors (W) and right answers (K), for which the"
+    " teacher of the controls is needed (--control-teacher), balance that.",
+}
 
 
 def _flips(audit: "Audit") -> Iterator[str]:
@@ -528,8 +577,12 @@ ANSWERS = (
         ("answer_fidelity",), ("position",),
     ),
     Answer(
-        "transfer", "What did it take over, knowledge or errors?", _transfer, _transfer_reading,
-        ("answer_transfer", "transfers"), ("transfer", "asymmetry"),
+        "inheritance", "What did it inherit of its teacher?", _inheritance, _inheritance_reading,
+        ("answer_inheritance",),
+    ),
+    Answer(
+        "transfer", "Where does it side with its teacher?", _transfer, _transfer_reading,
+        ("answer_transfer", "transfers"), ("transfer",),
     ),
     Answer(
         "flips", "Is it as good as its teacher where it matters?", _flips, _flips_reading, ("answer_accuracy", "flips")
@@ -624,8 +677,9 @@ def _answering(title: str, *questions: str) -> Callable[["Audit"], Table]:
 
 def verdicts(audit: "Audit") -> Table:
     rows = records(audit.verdicts)
-    shown = {name.capitalize(): [row[name] for row in rows] for name in ("question", "verdict", "sentence")}
-    caption = f"Each at level {audit.settings['level']:g} by itself."
+    shown = {name.capitalize(): [row[name] for row in rows] for name in ("question", "verdict")}
+    shown |= {"p, adjusted": [p_text(row["p_adjusted"]) for row in rows], "Sentence": [row["sentence"] for row in rows]}
+    caption = f"One family: p-values are corrected by Holm, and all hold together at level {audit.settings['level']:g}."
     return _table(audit, "Verdicts", caption, audit.verdicts, shown, ("Question", "Verdict"), prose=("Sentence",))
 
 
@@ -823,6 +877,7 @@ def measures(audit: "Audit") -> Table:
 TABLES: dict[str, Callable[["Audit"], Table]] = {
     "verdicts": verdicts,
     "answer_fidelity": _answering("Fidelity", "fidelity"),
+    "answer_inheritance": _answering("Inheritance", "inheritance"),
     "answer_transfer": _answering("Transfer", "transfer"),
     "transfers": transfers,
     "answer_accuracy": _answering("Accuracy and flips", "accuracy", "flips"),
@@ -947,37 +1002,6 @@ def transfer(audit: "Audit") -> Drawing:
     )
 
 
-def asymmetry(audit: "Audit") -> Drawing:
-    """The estimators of the asymmetry with intervals, and what each is under pure copying."""
-    title = "Asymmetry of errors and knowledge"
-    found = {name: _measured(audit, "asymmetry", name) for name in ("headroom", "matched", "log_odds", "raw")}
-    rows = {name: row for name, row in found.items() if row is not None}
-    if not rows:
-        return Drawing(
-            title, "No asymmetry: it needs controls and a teacher that is right on some examples and wrong on others."
-        )
-    another = audit.settings["control_kind"] == "kd-other"
-    figure = Figure(figsize=(COLUMN, 0.2 + 0.72 * len(rows)), layout="constrained")
-    for ax, (name, row) in zip(np.ravel(figure.subplots(len(rows), 1)), rows.items(), strict=True):
-        _own_axis(ax, [row["estimate"], row["ci_low"], row["ci_high"]], zero=True)
-        ax.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (3, 2)), zorder=0)
-        _interval(ax, 0, row, BLUE)
-        ax.plot([row["estimate"]], [0], **STUDENT, markerfacecolor=BLUE if another and name == "headroom" else "white")
-        said = textwrap.fill(caution(name, another_teacher=True), 66)
-        ax.set_title(f"{ESTIMATORS[name]}:\n{said}", loc="left", fontsize="small", color=GREY, linespacing=1.15)
-    trap = (
-        " Filled: the estimator that a verdict rests on, where the student is as accurate as its controls."
-        if another
-        else " No verdict rests on them: against these controls a change of accuracy alone can produce each."
-    )
-    return Drawing(
-        title,
-        f"With {_level_words(audit)} intervals, each in its own unit; above 0 errors were taken over more than"
-        f" knowledge.{trap}",
-        figure,
-    )
-
-
 def where_figure(audit: "Audit") -> Drawing:
     """Differences from teacher and controls in parts of the test set."""
     title = "Where the student differs"
@@ -1087,7 +1111,6 @@ def reliability(audit: "Audit") -> Drawing:
 FIGURES: dict[str, Callable[["Audit"], Drawing]] = {
     "position": position,
     "transfer": transfer,
-    "asymmetry": asymmetry,
     "where": where_figure,
     "reliability": reliability,
 }

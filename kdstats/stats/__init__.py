@@ -6,6 +6,7 @@ from kdstats.stats.counts import (
     non_inferiority_proportions,
     odds_ratio,
     risk_difference,
+    risk_difference_p,
     tost_proportions,
     tost_ratio_proportions,
 )
@@ -106,6 +107,7 @@ __all__ = [
     "rank_biserial",
     "rank_biserial_interval",
     "risk_difference",
+    "risk_difference_p",
     "rope",
     "share_of_room",
     "shuffle_within",

@@ -117,6 +117,23 @@ def risk_difference(x: ArrayLike, y: ArrayLike | None = None, *, alternative: Al
     )  # fmt: skip
 
 
+def risk_difference_p(x: ArrayLike, y: ArrayLike | None = None, *, null: float, alternative: Alternative) -> float:
+    """p of Tango's score test that the difference of `risk_difference` is ``alternative`` to ``null``: of a margin.
+
+    Examples
+    --------
+    The end of the 90 % interval is the margin that is rejected at .05.
+
+    >>> low, high = risk_difference([[80, 9], [3, 8]]).confidence_interval(0.90)
+    >>> round(risk_difference_p([[80, 9], [3, 8]], null=float(low), alternative="greater"), 6)
+    0.05
+    """
+    check_alternative(alternative)
+    both, b, c, neither = _pairs(x, y)
+    n = both + b + c + neither
+    return float(_normal_p(_tango(b, c, n, null), alternative))
+
+
 def odds_ratio(
     x: ArrayLike, y: ArrayLike | None = None, *, alternative: Alternative = "two-sided", method: Method = "exact"
 ) -> TestResult:

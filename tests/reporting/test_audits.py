@@ -79,8 +79,10 @@ def hand_made(names=("net",), controls=("c1", "c2", "c3"), **changes):
     measures.append(measure("accuracy", "difference", 0.02, 0.05, question="accuracy", p_value=0.25, note="McNemar"))
     if controls:
         measures.append(measure("copy_probability", "share", 0.25, 0.1, question="fidelity"))
-        for estimator, value in (("headroom", 0.3), ("raw", 0.2), ("log_odds", 0.7), ("matched", 0.1)):
-            measures.append(measure("asymmetry", estimator, value, 0.15, note="a label"))
+        measures.append(measure("asymmetry", "raw", 0.2, 0.15, note="a label"))
+    for estimator, value in (("made", 60), ("own", 24), ("other", 10.2), ("more", 13.8)):
+        there = value if controls or estimator in ("made", "own") else NAN
+        measures.append(measure("repeated_errors", estimator, there, 3, question="inheritance"))
     counts = {"n_correct": 140, "n_wrong": 60}
     pairs = [(name, control) for name in names for control in [*controls, "mean of controls"]] if controls else []
     transfers = [
@@ -132,9 +134,9 @@ def hand_made(names=("net",), controls=("c1", "c2", "c3"), **changes):
         "scores": pd.DataFrame(scores),
         "measures": pd.DataFrame(measures, columns=list(MEASURE)),
         "verdicts": pd.DataFrame(
-            [("Accuracy against the teacher", "equivalent", "It lies within 5 points."),
-             ("The teacher's errors", "more than controls", "It makes more of them: +23 points.")],
-            columns=["question", "verdict", "sentence"],
+            [("Accuracy against the teacher", "equivalent", "It lies within 5 points.", 0.01, 0.02),
+             ("The teacher's errors", "more than controls", "It makes more of them: +23 points.", 0.001, 0.002)],
+            columns=["question", "verdict", "sentence", "p_value", "p_adjusted"],
         ),
         "transfers": pd.DataFrame(transfers),
         "flips": pd.DataFrame(
@@ -152,7 +154,7 @@ def hand_made(names=("net",), controls=("c1", "c2", "c3"), **changes):
         "settings": {
             "margin": 0.05, "control_kind": "plain", "controls_exchangeable": False, "primary": "negative_transfer",
             "paired": False, "level": 0.05, "seed": 0, "n": 200, "classes": 3, "students": len(names),
-            "controls": len(controls),
+            "controls": len(controls), "pairs": 0, "control_teacher": None,
         },
         "provenance": {"kdstats": "0.1.0", "sha256": {"/home/me/runs/made.npz": "ab" * 32}},
     }  # fmt: skip
@@ -161,7 +163,7 @@ def hand_made(names=("net",), controls=("c1", "c2", "c3"), **changes):
 
 
 GATES = [
-    SimpleNamespace(expression="asymmetry.headroom.ci_high < 0.1", passed=False, reason="ci_high is 0.45"),
+    SimpleNamespace(expression="inherits_errors.ci_high < 0.1", passed=False, reason="ci_high is 0.45"),
     SimpleNamespace(expression="negative_flip_rate <= 10pp", passed=True, reason="it is 0.07"),
 ]
 
@@ -285,7 +287,7 @@ def test_every_table_and_figure_has_a_place():
 def test_page_reads_from_verdicts_to_provenance(written):
     page = page_of(written)
     sections = [attrs["id"] for tag, attrs in page.tags if tag == "section" and not attrs["id"].startswith("table-")]
-    answers = ["fidelity", "transfer", "flips", "where", "inherited", "calibration"]
+    answers = ["fidelity", "inheritance", "transfer", "flips", "where", "inherited", "calibration"]
     assert sections == ["verdicts", "scope", "gate", *answers, "tables", "missing", "made"]
     words = page.words()
     for sentence in (
@@ -293,11 +295,11 @@ def test_page_reads_from_verdicts_to_provenance(written):
         "It lies within 5 points.",
         "! more than controls The teacher's errors",
         "It makes more of them: +23 points.",
-        "Against such controls accuracy alone can produce an asymmetry",
+        "nothing here says what was inherited",
         "Numbers against controls speak of networks like these",
         "Nothing here speaks of the method",
-        "verdicts are not corrected for one another",
-        "Gate: 1 of 2 conditions failed ✗ failed asymmetry.headroom.ci_high < 0.1",
+        "all verdicts together, which are one family (Holm)",
+        "Gate: 1 of 2 conditions failed ✗ failed inherits_errors.ci_high < 0.1",
         "ci_high is 0.45",
         "✓ passed negative_flip_rate <= 10pp",
         "--fail-if '… ci_low > 0' passes small samples",
@@ -330,12 +332,30 @@ def test_answers_have_the_numbers():
     assert "1 taken for 2 (9 of 12, a control 2.5)" in where
 
 
-def test_another_teacher_closes_the_trap_as_far_as_accuracy_is_equal():
-    found = hand_made(settings={"control_kind": "kd-other"})
-    assert "as far as the student is as accurate as they are" in said("transfer", found)
-    assert "carries no verdict here" in said("transfer", hand_made())
-    assert "accuracy alone can produce" not in github(found)
-    assert "accuracy alone can produce an asymmetry" in github(hand_made())
+def test_each_kind_of_control_says_what_it_may():
+    for kind, words in (
+        ("plain", "nothing here says what was inherited"),
+        ("neutral", "beyond this regularisation"),
+        ("kd-other", "no more than its teacher's quality"),
+    ):
+        found = hand_made(settings={"control_kind": kind})
+        assert words in said("transfer", found)
+        assert ("labels alone, as far as is said" in github(found)) == (kind == "plain")
+
+
+@pytest.mark.parametrize(
+    ("kind", "who"),
+    [
+        ("plain", "a control trained on labels alone"),
+        ("neutral", "a control of the same regularisation without a teacher"),
+        ("kd-other", "a student of another teacher"),
+    ],
+)
+def test_repeated_errors_come_first_of_what_is_inherited(kind, who):
+    found = said("inheritance", hand_made(settings={"control_kind": kind}))
+    expected = f"Of the teacher's 60 errors a student repeats 24.0; {who} 10.2, difference 13.8 [10.8, 16.8]."
+    assert found.startswith(expected), found
+    assert said("inheritance", hand_made(controls=())).startswith("Of the teacher's 60 errors a student repeats 24.0.")
 
 
 def test_a_declaration_is_named_with_its_floor():
@@ -472,26 +492,13 @@ def test_reliability_leaves_out_bins_of_few():
     assert [colour for colour, _ in curves] == ["#bdbdbd"] * 3 + ["#000000", "#0173b2"]
 
 
-@pytest.mark.parametrize(("kind", "filled"), [("plain", []), ("kd-other", ["Asymmetry h"])])
-def test_asymmetry_has_its_labels_and_fills_what_bears_a_verdict(kind, filled):
-    drawing = draw("asymmetry", hand_made(settings={"control_kind": kind}))
-    titles = [ax.get_title(loc="left").partition(":\n") for ax in drawing.figure.axes]
-    assert [label for _, _, label in titles][::2] == ["zero under pure copying", "positive under pure copying"]
-    assert titles[1][2].startswith("sensitivity")
-    found = []
-    for ax, (name, _, _) in zip(drawing.figure.axes, titles, strict=True):
-        (diamond,) = [line for line in ax.lines if line.get_marker() == "D"]
-        found += [name] if to_hex(diamond.get_markerfacecolor()) != "#ffffff" else []
-    assert found == filled
-    assert ("accuracy alone" in drawing.caption) == (kind == "plain")
-
-
 def test_endless_intervals_reach_the_end_of_their_axis():
     found = hand_made()
-    found.measures["ci_high"] = found.measures["ci_high"].where(found.measures["estimator"] != "headroom", np.inf)
-    ax = draw("asymmetry", found).figure.axes[0]
+    agreement = (found.measures["measure"] == "agreement") & (found.measures["estimator"] == "value")
+    found.measures["ci_high"] = found.measures["ci_high"].where(~agreement, np.inf)
+    ax = draw("position", found).figure.axes[1]  # accuracy, agreement, …
     (interval,) = [line for line in ax.lines if line.get_color() == "#0173b2" and line.get_marker() == "None"]
-    assert list(interval.get_xdata()) == pytest.approx([0.15, ax.get_xlim()[1]])
+    assert list(interval.get_xdata()) == pytest.approx([0.78, ax.get_xlim()[1]])
 
 
 LONG = "a network with a very long name that goes on and on, and on"
@@ -604,7 +611,7 @@ def test_summary_has_verdicts_gate_and_numbers():
     assert lines[0] == "# Audit of net"
     assert "- **equivalent**: It lies within 5 points." in lines
     assert "## Gate: 1 of 2 conditions failed" in lines
-    assert "| **failed** | <code>asymmetry.headroom.ci\\_high &lt; 0.1</code> | ci\\_high is 0.45 |" in lines
+    assert "| **failed** | <code>inherits\\_errors.ci\\_high &lt; 0.1</code> | ci\\_high is 0.45 |" in lines
     (row,) = [line for line in lines if line.startswith("| negative\\_transfer, value |")]
     assert "0.400 \\[0.380, 0.420\\]" in row
     assert "## Gate" not in github(hand_made())
