@@ -95,7 +95,7 @@ def tested(of: Swapped, c: Comparison, ci_level: float) -> dict[str, Any]:
     if c.estimator == FIRMNESS:
         return _firmness(of, c, ci_level)
     split, g = differences(of, c.metric)
-    _enough(split, c)
+    _enough(of, split, c)
     if c.scope_teachers == "these":
         by_class = of.labels if c.estimator == BY_CLASS else None
         rows, owners = metrics.of_students(*of.arrays, knowledge=c.metric == "inherits_knowledge", classes=by_class)
@@ -115,9 +115,14 @@ def tested(of: Swapped, c: Comparison, ci_level: float) -> dict[str, Any]:
     return flipped | {name: spread[name] for name in ("sem", "df", "ci_low", "ci_high")}
 
 
-def _enough(split: metrics.Swap, c: Comparison) -> None:
-    """Whether there is enough for a claim; by the numbers that simulations held their level at."""
+def _enough(of: Swapped, split: metrics.Swap, c: Comparison) -> None:
+    """Whether there is enough for a claim, by the numbers that simulations held their level at; evenly begun."""
     pairs = len(split.halves)
+    if not evenly_begun(of):
+        raise metrics.UndefinedMetric(
+            "students of two teachers of a pair did not begin with each teacher's initial weights equally often: what"
+            " they resemble from the start would count as inherited"
+        )
     if c.scope_teachers == "recipe" and pairs < FEWEST_PAIRS:
         raise metrics.UndefinedMetric(
             f"{pairs} pair{'s' if pairs != 1 else ''} of teachers with students of both: a claim about the recipe needs"
@@ -130,10 +135,26 @@ def _enough(split: metrics.Swap, c: Comparison) -> None:
         )
 
 
+def evenly_begun(of: Swapped) -> bool:
+    """Whether, in each pair, the students of both teachers began with each teacher's weights equally often.
+
+    Where they did not, a resemblance to the weights that a student began with counts as inherited: W and K were claimed
+    in all simulated protocols in which nothing was passed on (world start-uneven of `kdstats.world_list`).
+    """
+    if of.started_from is None:
+        return True
+    for a, b in of.pairs:
+        sides = [of.started_from[of.taught_by == taught] for taught in (a, b)]
+        shares = [[(side == teacher).mean() for teacher in (a, b)] for side in sides]
+        if not np.allclose(*shares):
+            return False
+    return True
+
+
 def _firmness(of: Swapped, c: Comparison, ci_level: float) -> dict[str, Any]:
     """θ₀ and the four gates of its claim (methods: one direction, supported or not shown)."""
     split = metrics.swap(*of.arrays)
-    _enough(split, c)
+    _enough(of, split, c)
     if of.classes < 3:
         raise metrics.UndefinedMetric("with two classes there is no third answer, so no asymmetry to be estimated")
     if of.margins is None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,13 +13,15 @@ from numpy.typing import NDArray
 from kdstats import metrics, stats
 from kdstats.catalog import ASYMMETRY, INHERITANCE
 from kdstats.comparisons import or_one
-from kdstats.inheritance import Swapped
+from kdstats.inheritance import Swapped, evenly_begun
 from kdstats.metrics.swaps import FEWEST_PAIRS, FEWEST_SPLIT
 from kdstats.metrics.thirds import FEWEST_EXAMPLES, FEWEST_THIRD
+from kdstats.world_list import WORLDS
 from kdstats.worlds import World, draw
 
 CLAIMS = {"W": "inherits_errors", "K": "inherits_knowledge", "θ₀": ASYMMETRY}
 LEVEL = 0.05
+RUNS = 1_000  # simulated protocols a world
 ERRORS = 4  # Monte-Carlo standard errors
 
 
@@ -37,7 +40,7 @@ def found(of: Swapped, level: float = LEVEL) -> dict[str, str]:
     of its time.
     """
     split = metrics.swap(*of.arrays)
-    enough = len(split.halves) >= FEWEST_PAIRS and split.n_usable >= FEWEST_SPLIT
+    enough = len(split.halves) >= FEWEST_PAIRS and split.n_usable >= FEWEST_SPLIT and evenly_begun(of)
     verdicts = {}
     for claim, metric in CLAIMS.items():
         if metric in INHERITANCE:
@@ -77,3 +80,70 @@ def _firmer(of: Swapped, split: metrics.Swap, level: float) -> bool:
     if firm.where_less_sure is None or firm.where_less_sure <= 0:
         return False
     return or_one(float(stats.two_way(firm.values).p_value("greater"))) <= level
+
+
+# Rates -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What verdicts one claim gets in one world: a row of the table.
+
+    Attributes
+    ----------
+    world, words, claim : the claim is "W", "K" or "θ₀", that it is above 0
+    true : whether it is, in this world
+    runs : simulated protocols
+    supported, refuted : shares of them; θ₀ is never refuted (NaN)
+    error : Monte-Carlo standard error of the larger share that is false
+    limit : .05 and 4 Monte-Carlo standard errors of it
+    held : "yes", "no", or "known exception" where false verdicts exceed the limit as they are known to
+    """
+
+    world: str
+    words: str
+    claim: str
+    true: bool
+    runs: int
+    supported: float
+    refuted: float
+    error: float
+    limit: float
+    held: str
+
+
+def rates(world: World, runs: int = RUNS, start: int = 0) -> list[Rate]:
+    """Simulate a world and count the verdicts, a row a claim.
+
+    Parameters
+    ----------
+    world : World
+    runs : simulated protocols
+    start : number of the first; each has random numbers of its own
+    """
+    verdicts = [found(draw(world, generator(world.name, run))) for run in range(start, start + runs)]
+    rows = []
+    for claim, metric in CLAIMS.items():
+        said = Counter(each[claim] for each in verdicts)
+        supported = said["supported"] / runs
+        refuted = said["refuted"] / runs if metric in INHERITANCE else math.nan
+        true = claim in world.true
+        wrong = max(0.0 if true else supported, 0.0 if math.isnan(refuted) else refuted)
+        limit = LEVEL + ERRORS * math.sqrt(LEVEL * (1 - LEVEL) / runs)
+        held = "yes" if wrong <= limit else "known exception" if claim in world.known else "no"
+        error = math.sqrt(wrong * (1 - wrong) / runs)
+        rows.append(Rate(world.name, world.words, claim, true, runs, supported, refuted, error, limit, held))
+    return rows
+
+
+def study(names: Sequence[str] | None = None, runs: int | None = None) -> Iterator[Rate]:
+    """Rates of some worlds, or all; worlds of 100 classes take a tenth of the runs, since a run takes ten times as long.
+
+    Raises
+    ------
+    KeyError
+        An unknown world.
+    """
+    for name in names or WORLDS:
+        world = WORLDS[name]
+        yield from rates(world, max((runs or RUNS) // (10 if world.classes >= 100 else 1), 1))

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 Follows = Literal["", "hard", "easy", "sure", "unsure", "entropy"]
 Groups = Literal["all", "class", "kind"]
 CALIBRATION = 20_000  # examples from which a skill's accuracy is known
-KINDS = 10  # hidden kinds of examples, in each class
+KINDS = 10  # hidden kinds of examples, each in all classes
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ def _thresholds(world: World) -> Floats:
 def skill(world: World, accuracy: Floats | float) -> Floats:
     """The skill with which a network of this world has an accuracy."""
     plain = World("", "", classes=world.classes, own=world.own, confusable=world.confusable, imbalance=world.imbalance)
-    return np.asarray(np.quantile(_thresholds(plain), np.clip(accuracy, 0.02, 0.99)))
+    shares = (np.arange(CALIBRATION) + 0.5) / CALIBRATION
+    return np.asarray(np.interp(np.clip(accuracy, 0.02, 0.99), shares, _thresholds(plain)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,76 +165,61 @@ def teachers(world: World, of: Examples, rng: Generator) -> Teachers:
     t, (n, classes) = 2 * world.pairs, of.shared.shape
     accuracies = world.accuracy + world.spread * rng.standard_normal(t)
     of_groups = world.of_group * rng.standard_normal((t, max(KINDS, classes) if world.of_group else 1))
-    leaning = rng.standard_normal((t, 2, classes)) * np.array([world.lean, world.leans])[:, None]
+    leaning = rng.standard_normal((2, t, classes)) * np.array([world.lean, world.leans])[:, None, None]
     own = rng.standard_normal((t, n, classes))
-    for q in range(world.twins):
-        a, b = 2 * q, 2 * q + 1
-        own[b] = np.sqrt(world.twinned) * own[a] + np.sqrt(1 - world.twinned) * own[b]
-        accuracies[b] = accuracies[a]
-    logits = np.stack(
-        [
-            _answering(world, of, np.arange(n), accuracies[m], of_groups[m], own[m]) + leaning[m].sum(axis=0)
-            for m in range(t)
-        ]
-    )
+    for a in range(0, 2 * world.twins, 2):
+        own[a + 1] = np.sqrt(world.twinned) * own[a] + np.sqrt(1 - world.twinned) * own[a + 1]
+        accuracies[a + 1], of_groups[a + 1] = accuracies[a], of_groups[a]
+    logits = _answering(world, of, np.arange(n), accuracies, of_groups, world.own * own)
+    logits += leaning.sum(axis=0)[:, None]
     logits[::2] *= world.sure
     return Teachers(accuracies, of_groups, leaning, own, logits)
 
 
 def _answering(
-    world: World, of: Examples, at: NDArray[np.intp], accuracy: float, of_groups: Floats, own: Floats
+    world: World, of: Examples, at: NDArray[np.intp], accuracies: Floats, of_groups: Floats, own: Floats
 ) -> Floats:
-    """Logits of one network, or several (..., N, C), at some examples."""
-    wanted = np.full(len(at), accuracy)
+    """Logits (M, N, C) of networks of these accuracies (M,) at some examples; ``own`` becomes them."""
+    own += of.shared[at]
+    wanted = accuracies[:, None]
     if world.of_group:
-        wanted = wanted + of_groups[(of.labels if world.groups == "class" else of.kinds)[at]]
-        raised = np.interp(wanted, _GRID, skill(world, _GRID))
-    else:
-        raised = skill(world, accuracy)
-    z = of.shared[at] + world.own * own
-    z[..., np.arange(len(at)), of.labels[at]] += raised
-    return np.asarray(z)
+        wanted = wanted + of_groups[:, (of.labels if world.groups == "class" else of.kinds)[at]]
+    own[:, np.arange(len(at)), of.labels[at]] += skill(world, wanted)
+    return own
 
 
-_GRID = np.linspace(0.02, 0.99, 98)
-
-
-def student(
-    world: World,
-    of: Examples,
-    by: Teachers,
-    at: NDArray[np.intp],
-    taught: int,
-    began: int,
-    common: Floats,
-    rng: Generator,
+def students(
+    world: World, of: Examples, by: Teachers, at: NDArray[np.intp], taught: int, began: NDArray[np.intp], rng: Generator
 ) -> Floats:
-    """Logits of one student at some examples, (len(at), C); of a copied answer, those of its teacher.
+    """Logits of the students of one teacher at some examples, (M, len(at), C); of a copied answer, their teacher's.
 
     Parameters
     ----------
     at : the examples
-    taught, began : the teacher that taught it; that whose weights it began with
-    common : (len(at), C), what students of this teacher have in common
+    taught : their teacher
+    began : (M,) the teachers whose weights they began with
     """
-    first = by.accuracies[taught] - world.accuracy
-    accuracy = world.accuracy - world.gap + world.inherited * first
+    accuracy = world.accuracy - world.gap + world.inherited * (by.accuracies[taught] - world.accuracy)
     alike = world.alike_one if world.alike_one and taught % 2 == 0 else world.alike
-    rest = max(1 - world.start - alike, 0.0)
-    own = np.sqrt(rest) * rng.standard_normal((len(at), of.shared.shape[1])) + np.sqrt(alike) * common
-    own += np.sqrt(world.start) * by.own[began, at]
-    groups = world.inherited * by.of_groups[taught]
-    z = _answering(world, of, at, accuracy, groups, own) + by.leaning[began, 0] + by.leaning[taught, 1]
+    shape = len(began), len(at), of.shared.shape[1]
+    own = np.sqrt(max(1 - world.start - alike, 0.0)) * world.own * rng.standard_normal(shape)
+    if alike:
+        own += np.sqrt(alike) * world.own * rng.standard_normal(shape[1:])
+    if world.start:
+        own += np.sqrt(world.start) * world.own * by.own[began][:, at]
+    groups = np.broadcast_to(world.inherited * by.of_groups[taught], (len(began), by.of_groups.shape[1]))
+    z = _answering(world, of, at, np.full(len(began), accuracy), groups, own)
+    z += (by.leaning[0, began] + by.leaning[1, taught])[:, None]
     theirs = by.logits[taught, at]
     if world.blend:
         z = (1 - world.blend) * z + world.blend * theirs
     if world.noise:
-        z += world.noise * rng.standard_normal(z.shape)
+        z += world.noise * rng.standard_normal(shape)
     if not any(world.copied):
         return z
     right = theirs.argmax(axis=1) == of.labels[at]
-    copies = rng.random(len(at)) < np.where(right, *world.copied) * _followed(world, of, theirs, at)
-    return np.where(copies[:, None], theirs, z)
+    copies = rng.random(shape[:2]) < np.where(right, *world.copied) * _followed(world, of, theirs, at)
+    return np.where(copies[..., None], theirs, z)
 
 
 def _followed(world: World, of: Examples, theirs: Floats, at: NDArray[np.intp]) -> Floats | float:
@@ -269,18 +255,15 @@ def draw(world: World, rng: Generator) -> Swapped:
         right = said[list(both)] == labels
         at = np.flatnonzero(right[0] != right[1])
         for taught in both:
-            common = rng.standard_normal((len(at), world.classes))
-            count = world.sides[taught % 2] if world.sides else 2 * world.students
-            for j in range(count):
-                began = both[j % 2]
-                row = labels.copy()
-                row[at] = student(world, of, by, at, taught, began, common, rng).argmax(axis=1)
-                rows.append(row)
-                taught_by.append(taught)
-                started_from.append(began)
+            began = np.resize(both, world.sides[taught % 2] if world.sides else 2 * world.students)
+            answers = np.tile(labels, (len(began), 1))
+            answers[:, at] = students(world, of, by, at, taught, began, rng).argmax(axis=2)
+            rows.append(answers)
+            taught_by += [taught] * len(began)
+            started_from += began.tolist()
     again = np.tile(np.arange(len(labels)), world.duplicates)
     margins = confidence_margins(by.logits) if world.classes > 2 else None
     return Swapped(
-        said[:, again], None if margins is None else margins[:, again], np.array(rows)[:, again], labels[again],
-        np.array(taught_by), np.array(started_from), np.arange(2 * world.pairs).reshape(-1, 2), world.classes,
+        said[:, again], None if margins is None else margins[:, again], np.concatenate(rows)[:, again], labels[again],
+        np.array(taught_by), np.array(started_from) if world.start or world.lean else None, np.arange(2 * world.pairs).reshape(-1, 2), world.classes,
     )  # fmt: skip
