@@ -352,11 +352,16 @@ def validate(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the study there; default reports/validity.")
     ] = None,
+    only: Annotated[
+        Literal["cells", "inheritance"] | None, typer.Option(help="This part of the study alone.")
+    ] = None,
 ) -> None:
     """Simulate protocols whose truth is known, and hold every test and interval against it."""
     from kdstats import validation
 
-    failed = validation.validate(out, cells=cell, protocols=protocols, fast=fast, workers=workers, say=say(quiet=False))
+    failed = validation.validate(
+        out, cells=cell, protocols=protocols, fast=fast, workers=workers, say=say(quiet=False), only=only
+    )
     if failed:
         stop(f"{len(failed)} cells are not what they should be: {', '.join(failed)}", INVALID)
 

@@ -3,7 +3,6 @@
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,16 +111,9 @@ class Rate:
     held: str
 
 
-def rates(world: World, runs: int = RUNS, start: int = 0) -> list[Rate]:
-    """Simulate a world and count the verdicts, a row a claim.
-
-    Parameters
-    ----------
-    world : World
-    runs : simulated protocols
-    start : number of the first; each has random numbers of its own
-    """
-    verdicts = [found(draw(world, generator(world.name, run))) for run in range(start, start + runs)]
+def rates(world: World, runs: int = RUNS) -> list[Rate]:
+    """Simulate a world and count the verdicts, a row a claim. Each run has random numbers of its own."""
+    verdicts = [found(draw(world, generator(world.name, run))) for run in range(runs)]
     rows = []
     for claim, metric in CLAIMS.items():
         said = Counter(each[claim] for each in verdicts)
@@ -136,14 +128,13 @@ def rates(world: World, runs: int = RUNS, start: int = 0) -> list[Rate]:
     return rows
 
 
-def study(names: Sequence[str] | None = None, runs: int | None = None) -> Iterator[Rate]:
-    """Rates of some worlds, or all; worlds of 100 classes take a tenth of the runs, since a run takes ten times as long.
+def rates_of(name: str, runs: int | None = None) -> list[Rate]:
+    """`rates` of a world by its name; with 100 classes a tenth of the runs, each of which takes ten times as long.
 
     Raises
     ------
     KeyError
         An unknown world.
     """
-    for name in names or WORLDS:
-        world = WORLDS[name]
-        yield from rates(world, max((runs or RUNS) // (10 if world.classes >= 100 else 1), 1))
+    world = WORLDS[name]
+    return rates(world, max((runs or RUNS) // (10 if world.classes >= 100 else 1), 1))

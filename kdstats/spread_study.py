@@ -6,7 +6,7 @@ and the rate of that false claim grows with the spread of the teachers' accuraci
 where it reaches LARGEST.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +31,7 @@ class Size:
 
     Attributes
     ----------
-    metric, spread, observed : ``observed`` is the mean SD (ddof 1) of accuracies on the test set, in which chance counts
+    metric, spread, observed : ``observed`` is the mean SD (ddof 1) of accuracies on the test set, with chance in it
     runs, size, error : protocols, share that reject at .05, its Monte-Carlo standard error
     estimate : mean difference of kd and kd-other
     """
@@ -70,21 +70,39 @@ def differences(world: World, rng: Generator) -> tuple[dict[str, Floats], float]
     return found, float((~wrong).mean(axis=1).std(ddof=1))
 
 
-def sizes(runs: int, spreads: Sequence[float] = SPREADS) -> Iterator[Size]:
-    """A row a metric and spread: 10 teachers × 2 students, 1,500 new examples, students that inherit accuracy alone."""
-    for spread in spreads:
-        world = World(f"spread {spread:g}", "", spread=spread, inherited=1.0)
-        rejected = {metric: np.zeros(runs, bool) for metric in HIGHER}
-        estimates = {metric: np.zeros(runs) for metric in HIGHER}
-        observed = np.zeros(runs)
-        for run in range(runs):
-            found, observed[run] = differences(world, generator("spread of teachers", run))
-            for metric, sign in HIGHER.items():
-                mean = stats.two_way(sign * found[metric])
-                rejected[metric][run] = mean.p_value("greater") <= LEVEL
-                estimates[metric][run] = sign * float(mean.estimate)
-        for metric in HIGHER:
-            size = float(rejected[metric].mean())
-            error = float(np.sqrt(size * (1 - size) / runs))
-            mean_of = float(estimates[metric].mean())
-            yield Size(metric, spread, float(observed.mean()), runs, size, error, mean_of)
+def sizes_at(spread: float, runs: int = RUNS) -> list[Size]:
+    """A row a metric: 10 teachers × 2 students, 1,500 new examples, students that inherit accuracy alone.
+
+    All spreads have the same random numbers, so that their sizes differ by less than their errors.
+    """
+    world = World(f"spread {spread:g}", "", spread=spread, inherited=1.0)
+    rejected = {metric: np.zeros(runs, bool) for metric in HIGHER}
+    estimates = {metric: np.zeros(runs) for metric in HIGHER}
+    observed = np.zeros(runs)
+    for run in range(runs):
+        found, observed[run] = differences(world, generator("spread of teachers", run))
+        for metric, sign in HIGHER.items():
+            mean = stats.two_way(sign * found[metric])
+            rejected[metric][run] = mean.p_value("greater") <= LEVEL
+            estimates[metric][run] = sign * float(mean.estimate)
+    rows = []
+    for metric in HIGHER:
+        size = float(rejected[metric].mean())
+        error = float(np.sqrt(size * (1 - size) / runs))
+        estimate = float(estimates[metric].mean())
+        rows.append(Size(metric, spread, float(observed.mean()), runs, size, error, estimate))
+    return rows
+
+
+def limit(spreads: Sequence[float], found: Sequence[float]) -> float | None:
+    """The spread at which the size reaches `LARGEST`, between the last that is below and the next; None where none is.
+
+    Examples
+    --------
+    >>> round(limit([0.0, 0.01, 0.02], [0.045, 0.055, 0.075]), 6)
+    0.015
+    """
+    for low, high, below, above in zip(spreads, spreads[1:], found, found[1:], strict=False):
+        if below <= LARGEST < above:
+            return low + (high - low) * (LARGEST - below) / (above - below)
+    return None

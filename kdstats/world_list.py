@@ -66,11 +66,13 @@ def tried() -> Iterator[World]:
                 known="WK", groups="kind", of_group=0.02, inherited=1.0)  # fmt: skip
     yield World("quality-by-kind-4", "the same, SD 4 points", known="WK", groups="kind", of_group=0.04, inherited=1.0)
     yield World("quality-8", "teachers' accuracies have an SD of 8 points, inherited", spread=0.08, inherited=1.0)
-    yield World("start-uneven", "1 student of the first teacher, 5 of the second; they resemble where they began: 1 of"
-                " 1, 2 of 5 with the weights of the teacher that taught them (refused)", sides=(1, 5), start=0.5)  # fmt: skip
+    yield World("start-uneven", "1 student of the first teacher, 5 of the second, that resemble where they began: 1 of"
+                " 1 and 2 of 5 with their own teacher's weights (refused)", sides=(1, 5), start=0.5)  # fmt: skip
     yield World("start-even", "the same with 2 and 6 students, half with the weights of each", sides=(2, 6), start=0.5)
     yield World("sides-quality-4", "1 and 5 students; SD 4 points, inherited", sides=(1, 5), **QUALITY)
-    yield World("overconfident", "the first teacher of each pair has its logits tripled; nothing is passed on", sure=3.0)
+    yield World(
+        "overconfident", "the first teacher of each pair has its logits tripled; nothing is passed on", sure=3.0
+    )
     yield World("overconfident-blend", "the same, blended", sure=3.0, **BLEND)
     yield World("overconfident-weaker", "the same, blended, students 5 points below", sure=3.0, gap=0.05, **BLEND)
     yield World("overconfident-coin", "the same, 3 of 10 copied", sure=3.0, **COIN)
@@ -88,8 +90,8 @@ def tried() -> Iterator[World]:
     yield World("n-300", "300 examples; nothing is passed on", n=300)
     yield World("n-300-quality-4", "300 examples; SD 4 points, inherited", n=300, **QUALITY)
     yield World("n-300-coin", "300 examples; 3 of 10 copied", n=300, **COIN)
-    yield World("pairs-lost", "of 10 teachers those of the 2 pairs that stand first were lost; SD 4 points, inherited",
-                pairs=3, n=300, **QUALITY)  # fmt: skip
+    yield World("pairs-lost", "the students of 2 of 5 pairs failed; 300 examples, SD 4 points, inherited", pairs=3,
+                n=300, **QUALITY)  # fmt: skip
     yield World("twins", "one pair of nearly identical teachers; SD 4 points, inherited", twins=1, **QUALITY)
     yield World("twins-4", "four such pairs: one pair has most of the weight", twins=4, **QUALITY)
     yield World("twins-4-start", "the same, and students resemble where they began", twins=4, start=0.5, **QUALITY)

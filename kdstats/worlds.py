@@ -263,7 +263,8 @@ def draw(world: World, rng: Generator) -> Swapped:
             started_from += began.tolist()
     again = np.tile(np.arange(len(labels)), world.duplicates)
     margins = confidence_margins(by.logits) if world.classes > 2 else None
+    began_with = np.array(started_from) if world.start or world.lean else None
     return Swapped(
         said[:, again], None if margins is None else margins[:, again], np.concatenate(rows)[:, again], labels[again],
-        np.array(taught_by), np.array(started_from) if world.start or world.lean else None, np.arange(2 * world.pairs).reshape(-1, 2), world.classes,
+        np.array(taught_by), began_with, np.arange(2 * world.pairs).reshape(-1, 2), world.classes,
     )  # fmt: skip
