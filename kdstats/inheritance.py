@@ -146,7 +146,7 @@ def evenly_begun(of: Swapped) -> bool:
     for a, b in of.pairs:
         sides = [of.started_from[of.taught_by == taught] for taught in (a, b)]
         shares = [[(side == teacher).mean() for teacher in (a, b)] for side in sides]
-        if not np.allclose(*shares):
+        if not np.allclose(shares[0], shares[1]):
             return False
     return True
 

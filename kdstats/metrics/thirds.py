@@ -52,8 +52,8 @@ class ThirdAnswers:
     favours_truth: bool
 
 
-def _weights(of: Swap) -> Values:
-    """ω (Q, N): c h_q / n_A on half A, c h_q / n_B on half B, such that its mean over split examples is 1."""
+def third_weights(of: Swap) -> Values:
+    """ω (Q, N), of θ's counts: c h_q / n_A on half A, c h_q / n_B on half B, such that its mean over split examples is 1."""
     sizes = of.halves.sum(axis=2, keepdims=True).astype(float)  # (Q, 2, 1)
     both = (sizes > 0).all(axis=1, keepdims=True)
     h = np.where(both, sizes.prod(axis=1, keepdims=True) / np.maximum(sizes.sum(axis=1, keepdims=True), 1), 0.0)
@@ -97,7 +97,7 @@ def third_answers(of: Swap) -> ThirdAnswers:
     >>> found.right, found.wrong, round(found.theta, 6)
     (2.0, 1.0, 0.510826)
     """
-    omega = _weights(of)
+    omega = third_weights(of)
     r, w = _counts(of, omega)
     right, wrong = float(r.sum()), float(w.sum())
     v = r / (right + 0.5) - w / (wrong + 0.5)
@@ -173,7 +173,7 @@ def firmness(of: Swap, margins: ArrayLike) -> Firmness:
         raise ValueError(f"margins has shape {mu.shape}: one a pair, teacher and example is {of.halves.shape}")
     if not (np.isfinite(mu).all() and (mu >= 0).all()):
         raise ValueError("margins are differences of the two largest log-probabilities: finite and not negative")
-    r, w = _counts(of, _weights(of))
+    r, w = _counts(of, third_weights(of))
     d = np.where(of.halves[:, 0], mu[:, 0] - mu[:, 1], mu[:, 1] - mu[:, 0])
     spread = d[of.split].std()
     x = np.where(of.split, d / spread if spread > 0 else 0.0, 0.0)
