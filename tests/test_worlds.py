@@ -1,4 +1,4 @@
-"""Simulated worlds: they are what they say, verdicts there are those of ``judge``, true claims are found, false ones not."""
+"""Simulated worlds: they are what they say, verdicts are those of ``judge``, true claims are found, false ones not."""
 
 import csv
 import math
@@ -74,7 +74,7 @@ def test_teachers_are_surer_where_they_are_right_and_err_on_the_same_examples():
 
 
 def test_students_copy_as_often_as_it_is_said():
-    """Under copying with c, W and K are c × (answers that differ) − 0: both teachers differ on all split examples."""
+    """On split examples the two teachers differ, so an answer copied with probability c makes W and K c."""
     for copied in ((0.0, 0.0), (0.4, 0.4)):
         of = draw(World("", "", copied=copied, n=6_000), np.random.default_rng(3))
         split = metrics.swap(*of.arrays)

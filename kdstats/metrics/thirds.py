@@ -53,7 +53,7 @@ class ThirdAnswers:
 
 
 def third_weights(of: Swap) -> Values:
-    """ω (Q, N), of θ's counts: c h_q / n_A on half A, c h_q / n_B on half B, such that its mean over split examples is 1."""
+    """ω (Q, N), of θ's counts: c h_q / n_A on half A, c h_q / n_B on half B; its mean over split examples is 1."""
     sizes = of.halves.sum(axis=2, keepdims=True).astype(float)  # (Q, 2, 1)
     both = (sizes > 0).all(axis=1, keepdims=True)
     h = np.where(both, sizes.prod(axis=1, keepdims=True) / np.maximum(sizes.sum(axis=1, keepdims=True), 1), 0.0)
