@@ -88,9 +88,10 @@ def _rates_table(found: Sequence[Rate]) -> Any:
     caption = (
         "How often a protocol with one hypothesis, that W, K or θ₀ is above 0, supports and refutes it at level .05 a"
         " side (5 pairs of teachers, 2 students a teacher and arm, 1,500 examples and 10 classes where the world says"
-        " nothing else). Held: the larger rate of a false verdict is at most the limit, .05 and 4 Monte-Carlo standard errors; error is that of the"
-        " rate. Where a claim is true its rate of support is power. W, which error: W, supported only where the wrong"
-        " answer that was taught gains on other wrong answers as well; a proposal, no verdict of protocols."
+        " nothing else). Held: the larger rate of a false verdict is at most the limit, .05 and 4 Monte-Carlo standard"
+        " errors; error is that of the rate. Where a claim is true its rate of support is power. W, which error: W,"
+        " supported only where the wrong answer that was taught gains on other wrong answers as well; a proposal, no"
+        " verdict of protocols."
     )
     numeric = ("Protocols", "Supported", "Refuted", "Error", "Limit")
     data = pd.DataFrame([asdict(row) for row in found])

@@ -125,7 +125,7 @@ def _of_swaps(
     )
     leaning = ""
     if errors:
-        leaning = " What is passed on may be single errors, a leaning to a class or a weakness on some kind of examples."
+        leaning = " What is passed on may be single errors, a leaning to a class or a weakness on a kind of examples."
     reason = _reason(verdict, row, False, family_sizes, more_failures)
     exact = "" if row["estimate"] >= 0 else f" ({interval(row)})"
     named_too = "".join(f" {remark}" for remark in row.get("remarks", ()))
