@@ -19,7 +19,7 @@ from kdstats.world_list import WORLDS
 from kdstats.worlds import World, draw
 
 CLAIMS = {"W": "inherits_errors", "K": "inherits_knowledge", "θ₀": ASYMMETRY}
-PROPOSED = "W, which error"  # W with one more gate that `specific` explains: not in the verdicts of protocols
+PROPOSED = "W, which error"  # W with one more gate that `which_error` explains: not in the verdicts of protocols
 CLAIMED = (*CLAIMS, PROPOSED)
 LEVEL = 0.05
 RUNS = 300  # simulated protocols a world: a quarter of an hour on one core in all
@@ -38,7 +38,7 @@ def found(of: Swapped, level: float = LEVEL) -> dict[str, str]:
     """The verdicts of ``kdstats.verdicts.judge`` on W, K and θ₀, each its own family, without intervals and sentences.
 
     Each is claimed to be above 0, of the recipe and new examples. Tests hold this equal to ``judge``; it takes a tenth
-    of its time. `PROPOSED` is W, and `specific` significant in W's direction, which ``judge`` does not ask.
+    of its time. `PROPOSED` is W, and `which_error` significant in W's direction, which ``judge`` does not ask.
     """
     split = metrics.swap(*of.arrays)
     enough = len(split.halves) >= FEWEST_PAIRS and split.n_usable >= FEWEST_SPLIT and evenly_begun(of)
@@ -46,20 +46,29 @@ def found(of: Swapped, level: float = LEVEL) -> dict[str, str]:
     for claim, metric in CLAIMS.items():
         if metric in INHERITANCE:
             g = split.errors if metric == "inherits_errors" else split.knowledge
-            whole, within = (_sides(g, split, classes) if enough else (1.0, 1.0) for classes in (None, of.labels))
-            above, under = (max(pair) for pair in zip(whole, within, strict=True))
-            verdicts[claim] = "supported" if above <= level else "refuted" if under <= level else "inconclusive"
+            whole = _decided(_values(g, split, None), level) if enough else "inconclusive"
+            decided = whole != "inconclusive" and _decided(_values(g, split, of.labels), level) == whole
+            verdicts[claim] = whole if decided else "inconclusive"
         else:
             shown = enough and _firmer(of, split, level)
             verdicts[claim] = "supported" if shown else "not shown"
-    above, under = specific(split) if enough else (1.0, 1.0)
-    holds = {"supported": above <= level, "refuted": under <= level}
-    verdicts[PROPOSED] = verdicts["W"] if holds.get(verdicts["W"]) else "inconclusive"
+    specific = verdicts["W"] != "inconclusive" and _decided(which_error(split), level) == verdicts["W"]
+    verdicts[PROPOSED] = verdicts["W"] if specific else "inconclusive"
     return verdicts
 
 
-def specific(split: metrics.Swap) -> tuple[float, float]:
-    """p of D above 0, of below 0: whether ℓ gains on third answers where it was taught.
+def _decided(values: NDArray[np.float64] | None, level: float) -> str:
+    """By the p of the side on which the mean lies: that of the other is above a half."""
+    if values is None:
+        return "inconclusive"
+    mean = stats.two_way(values)
+    above = float(mean.estimate) > 0
+    significant = or_one(float(mean.p_value("greater" if above else "less"))) <= level
+    return "inconclusive" if not significant else "supported" if above else "refuted"
+
+
+def which_error(split: metrics.Swap) -> NDArray[np.float64] | None:
+    """(Q, N) values with mean D: whether ℓ gains on third answers where it was taught. None where no pair has halves.
 
         D = log (w^ℓ / w^u) − log (r^ℓ / r^u), of totals weighted as θ's are, + ½ each
 
@@ -70,23 +79,22 @@ def specific(split: metrics.Swap) -> tuple[float, float]:
     try:
         omega = metrics.third_weights(split) * split.students[:, None]
     except metrics.UndefinedMetric:
-        return 1.0, 1.0
+        return None
     counts = [omega * part for part in (split.wrong_other, split.wrong_third, split.right_other, split.right_third)]
     totals = [float(part.sum()) + 0.5 for part in counts]
     d = math.log(totals[0] / totals[1]) - math.log(totals[2] / totals[3])
     v = sum(sign * part / total for sign, part, total in zip((1, -1, -1, 1), counts, totals, strict=True))
-    mean = stats.two_way(d + v.size * (v - v.mean()))
-    return or_one(float(mean.p_value("greater"))), or_one(float(mean.p_value("less")))
+    return np.asarray(d + v.size * (v - v.mean()))
 
 
-def _sides(g: NDArray[np.float64], split: metrics.Swap, classes: NDArray[np.intp] | None) -> tuple[float, float]:
-    """p of W or K above 0, of below 0; 1 where it does not exist."""
+def _values(
+    g: NDArray[np.float64], split: metrics.Swap, classes: NDArray[np.intp] | None
+) -> NDArray[np.float64] | None:
+    """Those of W or K; None where it does not exist."""
     try:
-        values = metrics.balanced(g, split.halves, classes).values
+        return metrics.balanced(g, split.halves, classes).values
     except metrics.UndefinedMetric:
-        return 1.0, 1.0
-    mean = stats.two_way(values)
-    return or_one(float(mean.p_value("greater"))), or_one(float(mean.p_value("less")))
+        return None
 
 
 def _firmer(of: Swapped, split: metrics.Swap, level: float) -> bool:
