@@ -54,8 +54,8 @@ def inheritance_tables(folder: Path, runs: int | None, workers: int, say: Callab
         for name, text in files.items():
             store.write_whole(folder / name, text.encode())
         readme = folder / "README.md"
-        rest = readme.read_text(encoding="utf-8").partition(HEADING)[0] if readme.exists() else ""
-        store.write_whole(readme, f"{rest}{readme_part(folder)}".encode())
+        rest = readme.read_text(encoding="utf-8").partition(HEADING)[0].rstrip("\n") if readme.exists() else ""
+        store.write_whole(readme, f"{rest}\n{readme_part(folder)}".encode())
     return [f"{row.world} {row.claim}" for row in found if row.held == "no"]
 
 
@@ -146,6 +146,7 @@ def readme_part(folder: Path) -> str:
     curve = ", ".join(f"{size:.3f} at {100 * spread:.2g}" for spread, size in zip(spreads, rejected, strict=True))
     return "\n".join(
         [
+            "",
             HEADING,
             "",
             "W (inherits_errors), K (inherits_knowledge) and θ₀ (asymmetry) in worlds where each is false for every"
