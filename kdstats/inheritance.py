@@ -194,8 +194,8 @@ def _firmness(of: Swapped, c: Comparison, ci_level: float) -> dict[str, Any]:
 # Worlds in which a test is known to claim falsely too often, where the data can show them: rates of `kdstats validate`,
 # reports/validity/tables/inheritance.md. Students that share 95 % of their variance with where they began, and inherit
 # their teacher's accuracy: W, K falsely supported in .09, .12 of protocols at a spread of 1 point, .25, .31 at 2, .47,
-# .50 at 4; where they share half, in .02, .05 at 4. The exception by entropy with 100 classes was
-# seen elsewhere, and not in this world (θ₀ supported in none of 30 protocols).
+# .50 at 4; where they share half, in .02, .05 at 4. Copying by entropy with 100 classes was an exception in an earlier
+# study of θ₀; the 20 protocols of world entropy-100 do not show it.
 SPREAD_WITH_START = 0.01
 MANY_CLASSES = 100
 
