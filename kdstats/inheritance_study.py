@@ -83,7 +83,8 @@ def which_error(split: metrics.Swap) -> NDArray[np.float64] | None:
     counts = [omega * part for part in (split.wrong_other, split.wrong_third, split.right_other, split.right_third)]
     totals = [float(part.sum()) + 0.5 for part in counts]
     d = math.log(totals[0] / totals[1]) - math.log(totals[2] / totals[3])
-    v = sum(sign * part / total for sign, part, total in zip((1, -1, -1, 1), counts, totals, strict=True))
+    shares = [part / total for part, total in zip(counts, totals, strict=True)]
+    v = shares[0] - shares[1] - shares[2] + shares[3]
     return np.asarray(d + v.size * (v - v.mean()))
 
 
