@@ -154,9 +154,10 @@ def readme_part(folder: Path) -> str:
             "",
             "    kdstats validate --only inheritance",
             "",
-            f"{len(found)} claims in {found['world'].nunique()} worlds, of {found['runs'].min()} to {found['runs'].max()}"
-            f" simulated protocols each: {held.get('yes', 0)} hold their level"
-            f" (false verdicts at most .05 and 4 Monte-Carlo standard errors), {held.get('known exception', 0)} are known"
+            f"{len(found)} claims in {found['world'].nunique()} worlds, of {found['runs'].min()} to"
+            f" {found['runs'].max()} simulated protocols each: {held.get('yes', 0)} hold their level"
+            f" (false verdicts at most .05 and 4 Monte-Carlo standard errors),"
+            f" {held.get('known exception', 0)} are known"
             f" exceptions, {held.get('no', 0)} do not. Lowest power where a claim is true: {', '.join(least)}. All:"
             " [tables/inheritance.md](tables/inheritance.md), [csv](tables/inheritance.csv).",
             "",
