@@ -91,27 +91,22 @@ def swapped(pairs: Sequence[Taught], labels: NDArray[np.int64], classes: int) ->
     """Arrays of aligned networks: teachers 2q and 2q + 1 are those of pair q."""
     teachers = [one for pair in pairs for one in (pair.teacher, pair.control_teacher)]
     sides = [side for pair in pairs for side in (pair.students, pair.controls)]
-    margins = None
+    sure, rows = None, np.arange(len(teachers)).reshape(-1, 2)
     if classes > 2 and all(one.kind == "logits" for one in teachers):
-        margins = np.stack([_margins(one) for one in teachers])
+        logits = np.stack([one.block(slice(0, len(one.classes))) for one in teachers])
+        sure = metrics.confidence(logits, labels, rows)
     return Swapped(
-        np.stack([one.classes for one in teachers]), margins,
+        np.stack([one.classes for one in teachers]), sure,
         np.stack([one.classes for side in sides for one in side]), labels,
-        np.repeat(np.arange(len(sides)), [len(side) for side in sides]), None,
-        np.arange(len(teachers)).reshape(-1, 2), classes,
+        np.repeat(np.arange(len(sides)), [len(side) for side in sides]), None, rows, classes,
     )  # fmt: skip
-
-
-def _margins(teacher: Predictions, rows: int = 10_000) -> NDArray[np.float64]:
-    starts = range(0, len(teacher.classes), rows)
-    return np.concatenate([metrics.confidence_margins(teacher.block(slice(i, i + rows))) for i in starts])
 
 
 def asked(of: Swapped) -> tuple[str, ...]:
     """The claims of an audit that can be decided by the networks given, whatever they say."""
     if scope(of) == "these" and len(of.students) == len(of.teachers):
         return ()
-    firm = scope(of) == "recipe" and of.margins is not None
+    firm = scope(of) == "recipe" and of.confidence is not None
     return (*INHERITANCE, *([ASYMMETRY] if firm else []))
 
 

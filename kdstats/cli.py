@@ -370,28 +370,20 @@ def validate(
         int | None, typer.Option(min=100, help="Simulated protocols a cell; default each cell's.")
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="The subset that the tests run.")] = False,
-    only: Annotated[
-        str | None, typer.Option(metavar="PART", help="One part: tests, or inheritance (what students inherit).")
-    ] = None,
     workers: Workers = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the study there; default reports/validity.")
     ] = None,
+    only: Annotated[
+        Literal["cells", "inheritance"] | None, typer.Option(help="This part of the study alone.")
+    ] = None,
 ) -> None:
     """Simulate protocols whose truth is known, and hold every test and interval against it."""
-    from kdstats import inheritance_study, validation
+    from kdstats import validation
 
-    if only not in (None, "tests", "inheritance"):
-        raise UserError(f"--only: {only!r} is no part of the study: tests, inheritance")
-    if only == "inheritance" and (cell or fast):
-        raise UserError("--cell and --fast belong to the part tests; --protocols is how many a world")
-    failed = []
-    if only != "inheritance":
-        failed += validation.validate(
-            out, cells=cell, protocols=protocols, fast=fast, workers=workers, say=say(quiet=False)
-        )  # fmt: skip
-    if only == "inheritance" or (only is None and not cell and not fast):
-        failed += inheritance_study.validate(out or validation.FOLDER, runs=protocols, say=say(quiet=False))
+    failed = validation.validate(
+        out, cells=cell, protocols=protocols, fast=fast, workers=workers, say=say(quiet=False), only=only
+    )
     if failed:
         stop(f"{len(failed)} cells are not what they should be: {', '.join(failed)}", INVALID)
 

@@ -123,7 +123,9 @@ def _of_swaps(
         f" {points(abs(row['estimate']))}{between if row['estimate'] >= 0 else ''} points {more} of these examples than"
         f" students of the {whom} one, both teachers counted equally"
     )
-    leaning = " What is passed on may be single errors or a leaning to a class." if errors else ""
+    leaning = ""
+    if errors:
+        leaning = " What is passed on may be single errors, a leaning to a class or a weakness on a kind of examples."
     reason = _reason(verdict, row, False, family_sizes, more_failures)
     exact = "" if row["estimate"] >= 0 else f" ({interval(row)})"
     named_too = "".join(f" {remark}" for remark in row.get("remarks", ()))

@@ -2,6 +2,7 @@
 
 kdstats validate                                        # all of it, to reports/validity
 kdstats validate --cell sign-flip-10-spread-0.2 --protocols 2000
+kdstats validate --only inheritance                     # its two tables alone (kdstats.inheritance_study, spread_study)
 """
 
 import difflib
@@ -14,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ import kdstats
 from kdstats import store
 from kdstats.contrasts import Evidence
 from kdstats.errors import UserError
+from kdstats.inheritance_report import inheritance_tables, readme_part
 from kdstats.protocol import HypothesisPoint, Point
 from kdstats.stats import validity
 from kdstats.stats.validity import FAST, Bound, Cell, Outcome, Row, run_cell
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FOLDER = Path("reports/validity")
+Part = Literal["cells", "inheritance"]
 
 
 # Whole protocols -------------------------------------------------------------------------------------------------
@@ -122,6 +125,7 @@ def validate(
     fast: bool = False,
     workers: int | None = None,
     say: Callable[[str], None] = print,
+    only: Part | None = None,
 ) -> list[str]:
     """Run the study, or some cells of it, and write its report.
 
@@ -140,18 +144,27 @@ def validate(
         Processes; default one a core. The results do not depend on it.
     say : callable
         Takes a line for each cell.
+    only : {"cells", "inheritance"}, optional
+        That part alone: the cells of tests and intervals; or W, K and θ₀ in simulated worlds, and what agreement takes
+        for knowledge of a teacher. Default both, of the whole study; named cells and the fast subset are cells.
 
     Returns
     -------
     list of str
-        The cells that failed: a bound was broken, or a negative control kept to it.
+        The cells that failed: a bound was broken, or a negative control kept to it; and the worlds with false verdicts
+        beyond their limit that are no known exceptions.
 
     Raises
     ------
     UserError
         An unknown cell; a folder that cannot be written.
     """
+    if only == "inheritance":
+        if cells or fast:
+            raise UserError("--only inheritance has no cells: leave out --cell and --fast")
+        return inheritance_tables(folder or FOLDER, protocols, workers or _cores(), say)
     chosen = _chosen(cells, fast)
+    whole = not cells and not fast and only is None
     if fast and protocols is None:
         protocols = FAST
     if folder is None and len(chosen) == len(CELLS) and protocols is None:
@@ -164,7 +177,8 @@ def validate(
     if folder is not None:
         write(folder, table)
         say(f"report: {folder / 'README.md'}")
-    return [row.cell for row in rows if row.verdict == "failed"]
+    failed = [row.cell for row in rows if row.verdict == "failed"]
+    return failed + (inheritance_tables(folder, protocols, workers or _cores(), say) if whole and folder else [])
 
 
 def _chosen(cells: Sequence[str] | None, fast: bool) -> list[str]:
@@ -228,7 +242,7 @@ def write(folder: Path, table: pd.DataFrame) -> None:
             shown.append(f"![{title}](figures/{name}.svg)\n\n{caption}\n")
             svg, pdf = render(name, Drawing(title, caption, figure))
             files |= {f"figures/{name}.svg": svg.encode(), f"figures/{name}.pdf": pdf}
-    files["README.md"] = _readme(table, shown).encode()
+    files["README.md"] = f"{_readme(table, shown)}{readme_part(folder)}".encode()
     with store.disk_errors(folder):
         for file, content in files.items():
             (folder / file).parent.mkdir(parents=True, exist_ok=True)

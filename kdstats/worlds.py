@@ -1,182 +1,287 @@
-"""Planted worlds of swapped teachers and their students, in which it is known what is inherited.
+"""Worlds of teachers and students whose truth is known: what W, K, θ₀ and agreement must, and must not, find in them.
 
-Every network has logits: the true class gets b − 1.5 z, with z ~ N(0, 1) the example's difficulty, one wrong class
-gets ``attraction``, all get independent Gumbel noise. So networks share what is hard and how it is mistaken, a network is
-more confident where it is right, and b gives its accuracy. A student answers as its teacher with a probability that the
-world chooses, and else as itself.
+Every network gives logits. Of network m, example i and class k they are
+
+    z = 1[k = y] (skill_m + group_mg) + shared_ik + own_mik
+
+shared: how hard an example is and which classes it is taken for, alike for all networks; own: the network's. The most
+likely class is the answer, so networks err on the same examples, in the same ways, and are surer where they are right.
+A student answers by itself (o), or as its teacher does, or blends both; it may inherit its teacher's quality, or begin
+with the weights of a teacher and so resemble it. Networks are simulated here, not trained.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Literal
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
-from kdstats.inheritance import Swapped, swapped
+from kdstats.inheritance import Swapped
+from kdstats.metrics import confidence
 
-Array = NDArray[Any]
-Follow = Callable[[Array, Array, Array, Array], Array]  # difficulty; teachers' margin, rightness, entropy → probability
-HARDNESS = 1.5
+Floats = NDArray[np.float64]
+Follows = Literal["", "hard", "easy", "sure", "unsure", "entropy"]
+Groups = Literal["all", "class", "kind"]
+CALIBRATION = 20_000  # examples from which a skill's accuracy is known
+KINDS = 10  # hidden kinds of examples, each in all classes
 
 
 @dataclass(frozen=True)
 class World:
-    """What determines a draw.
+    """One truth, and the design that is held against it. Accuracies and points are shares: .02 is two points.
 
     Attributes
     ----------
-    gap : accuracy of untaught students minus the teachers' mean
-    spread : standard deviation of the teachers' accuracies
-    follow : probability of giving the teacher's answer; None: never
-    quality : what students have of their own teacher's accuracy: "" nothing, "overall", "inverse", "class", "region"
-    blend : weight of the teacher's logits in the student's, instead of following; noise on top of them
-    sample : probability of an answer drawn from the teacher's softmax at temperature 2, its second choices included
-    surer : the teacher's answer where its margin is the larger one, with this probability
-    start : probability of answering as the teacher whose initial weights a student began with, before all else
-    alike : correlation of the noise of students that one teacher taught
-    scale : teachers' logits are multiplied by exp(± scale): some over-confident
+    name, words : what is the case
+    true : claims that are true there, of "W", "K" and "θ₀"
+    known : claims that are known to fail there, of the same
+    pairs, students, n, classes : swapped pairs of teachers; students a teacher and arm; examples; classes
+    accuracy : of teachers, on average
+    spread : SD of the teachers' accuracies
+    gap : how much less accurate o is than teachers are on average
+    inherited : how much of its teacher's difference from the mean of all a student has; −1, its opposite
+    groups, of_group : teachers differ on all examples, or on those of each true class, or of each hidden kind; the SD,
+        of accuracy, of the latter two, which is inherited as well
+    copied : probability of the teacher's answer in place of o, where it is right, where it is wrong
+    follows : copied more (twice as often as on the other half) where an example is hard or easy for all networks, or
+        where the teacher is sure or unsure; "entropy": in proportion to the teacher's confidence in its answer
+    sampled : probability of an answer drawn from the teacher's softmax at temperature 2, second choices included
+    surer : probability of the teacher's answer where it is surer of it than the student
+    blend, noise : share of the teacher's logits in a student's; SD of what is added to them
+    start : share of a teacher's own variance that students have which begin with its weights
+    alike, alike_one : share of own variance that all students of one teacher have in common, that those of the first
+        teacher of each pair have
+    own, confusable : SD of what is a network's own; of what all networks take an example for
+    sure : factor on the first teacher's logits in each pair
+    twins, twinned : pairs whose two teachers are nearly identical, and the share of variance they have in common
+    lean : SD, in logits, of a leaning to each class that a teacher has and students that begin with its weights have
+    leans : the same, passed on to those it teaches
+    duplicates : how often each example occurs
+    mislabelled : share of hidden kinds in which the label is another class than the one that networks are taught
+    imbalance : each class is this many times as frequent as the next
+    sides : students of the first and second teacher of a pair, where they are unequal
     """
 
-    gap: float = 0.0
+    name: str
+    words: str
+    true: str = ""
+    known: str = ""
+    pairs: int = 5
+    students: int = 2
+    n: int = 1_500
+    classes: int = 10
+    accuracy: float = 0.855
     spread: float = 0.0
-    follow: Follow | None = None
-    quality: str = ""
+    gap: float = 0.0
+    inherited: float = 0.0
+    groups: Groups = "all"
+    of_group: float = 0.0
+    copied: tuple[float, float] = (0.0, 0.0)
+    follows: Follows = ""
+    sampled: float = 0.0
+    surer: float = 0.0
     blend: float = 0.0
     noise: float = 0.0
-    sample: float = 0.0
-    surer: float = 0.0
     start: float = 0.0
     alike: float = 0.0
-    scale: float = 0.0
-    attraction: float = 1.5
-    accuracy: float = 0.855
-    pairs: int = 5
-    students: tuple[int, int] = (2, 2)
-    n: int = 1500
-    classes: int = 10
-    imbalance: float = 0.0
-    leaning: float = 0.0
-    twins: bool = False
+    alike_one: float = 0.0
+    own: float = 1.0
+    confusable: float = 1.0
+    sure: float = 1.0
+    twins: int = 0
+    twinned: float = 0.995
+    lean: float = 0.0
+    leans: float = 0.0
+    duplicates: int = 1
+    mislabelled: float = 0.0
+    imbalance: float = 1.0
+    sides: tuple[int, int] | None = None
 
 
-@lru_cache(maxsize=256)
-def _accuracies(attraction: float, classes: int) -> tuple[Array, Array]:
-    """b on a grid, and the accuracy it gives, from 40,000 fixed examples."""
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """What networks of a world have in common: (N,) labels and hidden kinds, (N, C) shared logits, (N,) difficulty."""
+
+    labels: NDArray[np.intp]
+    kinds: NDArray[np.intp]
+    shared: Floats
+    difficulty: Floats
+
+
+def examples(world: World, n: int, rng: Generator) -> Examples:
+    """New examples of a world."""
+    weights = world.imbalance ** -np.arange(world.classes, dtype=float)
+    labels = rng.choice(world.classes, n, p=weights / weights.sum())
+    difficulty = rng.standard_normal(n)
+    confused = _confusions(world.classes)
+    shared = world.confusable * (confused[labels] + rng.standard_normal((n, world.classes)))
+    shared[np.arange(n), labels] = -1.5 * difficulty
+    return Examples(labels, rng.integers(0, KINDS, n), shared, difficulty)
+
+
+@lru_cache(maxsize=8)
+def _confusions(classes: int) -> Floats:
+    """(C, C): which classes are taken for which, the same in all worlds."""
+    return np.random.default_rng(classes).standard_normal((classes, classes))
+
+
+@lru_cache(maxsize=64)
+def _thresholds(world: World) -> Floats:
+    """The skill at which each of many examples would be answered rightly, sorted: accuracy is a share of them."""
     rng = np.random.default_rng(0)
-    n = 40_000
-    z, own = rng.normal(size=n), rng.gumbel(size=n)
-    rival = np.maximum(attraction + rng.gumbel(size=n), np.log(classes - 2) + rng.gumbel(size=n))
-    grid = np.linspace(-3, 12, 301)
-    return grid, np.array([(b - HARDNESS * z + own > rival).mean() for b in grid])
+    found = examples(world, CALIBRATION, rng)
+    z = found.shared + world.own * rng.standard_normal(found.shared.shape)
+    rows = np.arange(len(z))
+    true = z[rows, found.labels].copy()
+    z[rows, found.labels] = -np.inf
+    return np.sort(z.max(axis=1) - true)
 
 
-def strength(accuracy: Array | float, attraction: float, classes: int) -> Array:
-    """b of networks of these accuracies."""
-    grid, shares = _accuracies(attraction, classes)
-    return np.asarray(np.interp(accuracy, shares, grid))
+def skill(world: World, accuracy: Floats | float) -> Floats:
+    """The skill with which a network of this world has an accuracy."""
+    plain = World("", "", classes=world.classes, own=world.own, confusable=world.confusable, imbalance=world.imbalance)
+    shares = (np.arange(CALIBRATION) + 0.5) / CALIBRATION
+    return np.asarray(np.interp(np.clip(accuracy, 0.02, 0.99), shares, _thresholds(plain)))
 
 
-def draw(world: World, rng: np.random.Generator) -> Swapped:
-    """One experiment: teachers in pairs, students of both arms, answers on one test set."""
-    w, n, classes, count = world, world.n, world.classes, 2 * world.pairs
-    chances = np.arange(1, classes + 1.0) ** -w.imbalance
-    y = rng.choice(classes, n, p=chances / chances.sum())
-    z = rng.normal(size=n)
-    rival = (y + rng.integers(1, classes, n)) % classes
-    accuracy = np.clip(w.accuracy + w.spread * rng.normal(size=count), 0.3, 0.99)
-    region = rng.integers(0, 8, n) if w.quality == "region" else y  # kinds of examples, each teacher good at some
-    special = rng.normal(size=(count, classes if w.quality != "region" else 8)) * (w.quality in ("class", "region"))
-    lean = w.leaning * rng.normal(size=(count, classes))
-    rows = np.arange(n)
+@dataclass(frozen=True, eq=False)
+class Teachers:
+    """Those of one simulated protocol, in pairs (0, 1), (2, 3), …
 
-    def logits(b: Array, extra: Array, noise: Array) -> Array:
-        found = noise
-        found[:, rows, y] += b[:, None] - HARDNESS * z + extra
-        found[:, rows, rival] += w.attraction
-        return found
+    Attributes
+    ----------
+    accuracies : (T,) what each is made to have; ``of_groups``: (T, C or kinds) the same in groups, as a difference
+    leaning : (T, 2, C), to classes: that of its weights at the start, that it passes on
+    own : (T, N, C), what is its own alone; logits : (T, N, C)
+    """
 
-    def noise(networks: int) -> Array:
-        return rng.gumbel(size=(networks, n, classes))
-
-    b = strength(accuracy, w.attraction, classes)
-    of_teachers = logits(b, special[:, region], noise(count)) + lean[:, None, :]
-    if w.twins:  # the first pair are all but one network
-        of_teachers[1] = of_teachers[0] + 0.3 * noise(1)[0]
-    said = of_teachers.argmax(2)
-    by, began = _students(w)
-    quality = np.full(len(by), w.accuracy + w.gap)
-    if w.quality in ("overall", "inverse"):
-        quality += (accuracy[by] - accuracy.mean()) * (1 if w.quality == "overall" else -1)
-    own_noise = noise(len(by))
-    if w.alike:
-        own_noise = w.alike * noise(count)[by] + (1 - w.alike) * own_noise
-    own = logits(strength(quality, w.attraction, classes), special[by][:, region], own_noise)
-    own += lean[began][:, None, :] if w.leaning else 0.0
-    if w.blend:
-        own = (1 - w.blend) * own + w.blend * of_teachers[by] + w.noise * noise(len(by))
-    answers = own.argmax(2)
-    if w.sample:
-        drawn = (of_teachers[by] / 2 + noise(len(by))).argmax(2)  # a draw from the softmax
-        answers = np.where(rng.random(answers.shape) < w.sample, drawn, answers)
-    if w.surer:
-        follows = (_margin(of_teachers)[by] > _margin(own)) & (rng.random(answers.shape) < w.surer)
-        answers = np.where(follows, said[by], answers)
-    if w.start:
-        answers = np.where(rng.random(answers.shape) < w.start, said[began], answers)
-    if w.follow is not None:
-        p = w.follow(z, _margin(of_teachers), said == y, _entropy(of_teachers))
-        answers = np.where(rng.random(answers.shape) < p[by], said[by], answers)
-    given = of_teachers * np.exp(w.scale * np.where(np.arange(count) % 2, 1, -1))[:, None, None]
-    pairs = np.arange(count).reshape(-1, 2)
-    return swapped(given, answers, y, by, pairs, started_from=began)
+    accuracies: Floats
+    of_groups: Floats
+    leaning: Floats
+    own: Floats
+    logits: Floats
 
 
-def _students(w: World) -> tuple[Array, Array]:
-    """Who taught each student, and whose initial weights it began with: kd of every teacher, then kd-other."""
-    own = np.repeat(np.arange(2 * w.pairs), w.students[0])
-    other = np.repeat(np.arange(2 * w.pairs), w.students[1])
-    return np.concatenate([own, other ^ 1]), np.concatenate([own, other])
+def teachers(world: World, of: Examples, rng: Generator) -> Teachers:
+    """New teachers on examples."""
+    t, (n, classes) = 2 * world.pairs, of.shared.shape
+    accuracies = world.accuracy + world.spread * rng.standard_normal(t)
+    of_groups = world.of_group * rng.standard_normal((t, max(KINDS, classes) if world.of_group else 1))
+    leaning = rng.standard_normal((2, t, classes)) * np.array([world.lean, world.leans])[:, None, None]
+    own = rng.standard_normal((t, n, classes))
+    for a in range(0, 2 * world.twins, 2):
+        own[a + 1] = np.sqrt(world.twinned) * own[a] + np.sqrt(1 - world.twinned) * own[a + 1]
+        accuracies[a + 1], of_groups[a + 1] = accuracies[a], of_groups[a]
+    logits = _answering(world, of, np.arange(n), accuracies, of_groups, world.own * own)
+    logits += leaning.sum(axis=0)[:, None]
+    logits[::2] *= world.sure
+    return Teachers(accuracies, of_groups, leaning, own, logits)
 
 
-def _margin(logits: Array) -> Array:
-    two = np.partition(logits, -2, axis=-1)[..., -2:]
+def _answering(
+    world: World, of: Examples, at: NDArray[np.intp], accuracies: Floats, of_groups: Floats, own: Floats
+) -> Floats:
+    """Logits (M, N, C) of networks of these accuracies (M,) at some examples; ``own`` becomes them."""
+    own += of.shared[at]
+    wanted = accuracies[:, None]
+    if world.of_group:
+        wanted = wanted + of_groups[:, (of.labels if world.groups == "class" else of.kinds)[at]]
+    own[:, np.arange(len(at)), of.labels[at]] += skill(world, wanted)
+    return own
+
+
+def students(
+    world: World, of: Examples, by: Teachers, at: NDArray[np.intp], taught: int, began: NDArray[np.intp], rng: Generator
+) -> Floats:
+    """Logits of the students of one teacher at some examples, (M, len(at), C); of a copied answer, their teacher's.
+
+    Parameters
+    ----------
+    at : the examples
+    taught : their teacher
+    began : (M,) the teachers whose weights they began with
+    """
+    accuracy = world.accuracy - world.gap + world.inherited * (by.accuracies[taught] - world.accuracy)
+    alike = world.alike_one if world.alike_one and taught % 2 == 0 else world.alike
+    shape = len(began), len(at), of.shared.shape[1]
+    own = np.sqrt(max(1 - world.start - alike, 0.0)) * world.own * rng.standard_normal(shape)
+    if alike:
+        own += np.sqrt(alike) * world.own * rng.standard_normal(shape[1:])
+    if world.start:
+        own += np.sqrt(world.start) * world.own * by.own[began][:, at]
+    groups = np.broadcast_to(world.inherited * by.of_groups[taught], (len(began), by.of_groups.shape[1]))
+    z = _answering(world, of, at, np.full(len(began), accuracy), groups, own)
+    z += (by.leaning[0, began] + by.leaning[1, taught])[:, None]
+    theirs = by.logits[taught, at]
+    if world.blend:
+        z = (1 - world.blend) * z + world.blend * theirs
+    if world.noise:
+        z += world.noise * rng.standard_normal(shape)
+    if world.sampled:
+        drawn = theirs / 2 + rng.gumbel(size=shape)  # whose largest is a draw from the softmax
+        z = np.where((rng.random(shape[:2]) < world.sampled)[..., None], drawn, z)
+    if world.surer:
+        follows = (_margins(theirs) > _margins(z)) & (rng.random(shape[:2]) < world.surer)
+        z = np.where(follows[..., None], theirs, z)
+    if not any(world.copied):
+        return z
+    right = theirs.argmax(axis=1) == of.labels[at]
+    copies = rng.random(shape[:2]) < np.where(right, *world.copied) * _followed(world, of, theirs, at)
+    return np.where(copies[..., None], theirs, z)
+
+
+def _margins(z: Floats) -> Floats:
+    two = np.partition(z, -2, axis=-1)[..., -2:]
     return np.asarray(two[..., 1] - two[..., 0])
 
 
-def _entropy(logits: Array) -> Array:
-    p = np.exp(logits - logits.max(-1, keepdims=True))
-    p /= p.sum(-1, keepdims=True)
-    return np.asarray(-(p * np.log(np.maximum(p, 1e-300))).sum(-1))
+def _followed(world: World, of: Examples, theirs: Floats, at: NDArray[np.intp]) -> Floats | float:
+    """How much more, or less, often an answer is copied than on average."""
+    if not world.follows:
+        return 1.0
+    if world.follows in ("hard", "easy"):
+        more = (of.difficulty[at] > 0.8) == (world.follows == "hard")  # about the median of split examples
+    elif world.follows in ("sure", "unsure"):
+        margins = _margins(theirs)
+        more = (margins > np.median(margins)) == (world.follows == "sure")
+    else:
+        p = np.exp(theirs - theirs.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        entropy = -(p * np.log(np.maximum(p, 1e-30))).sum(axis=1)
+        return np.asarray(1 - entropy / np.log(p.shape[1]))
+    return np.where(more, 4 / 3, 2 / 3)
 
 
-def coin(share: float, where_wrong: float | None = None) -> Follow:
-    """Every answer with one probability; or right ones with ``share``, wrong ones with ``where_wrong``."""
-    other = share if where_wrong is None else where_wrong
-    return lambda z, margin, right, entropy: np.where(right, share, other)
+def draw(world: World, rng: Generator) -> Swapped:
+    """One protocol of a world: teachers, and students of both arms.
 
-
-def by_difficulty(sign: int) -> Follow:
-    """Hard examples more (1), or easy ones (−1): between .1 and .7."""
-    return lambda z, margin, right, entropy: np.broadcast_to(0.1 + 0.6 / (1 + np.exp(-2 * sign * z)), margin.shape)
-
-
-def by_confidence(sign: int) -> Follow:
-    """Where the teacher is confident (1), or unsure (−1): between .1 and .7."""
-    return lambda z, margin, right, entropy: 0.1 + 0.6 / (1 + np.exp(-sign * (margin - np.median(margin))))
-
-
-def by_teacher(sign: int) -> Follow:
-    """Better teachers are followed more (1), or less (−1): .4 and ± 5 times their accuracy's distance from the mean."""
-
-    def follow(z: Array, margin: Array, right: Array, entropy: Array) -> Array:
-        apart = right.mean(axis=1, keepdims=True) - right.mean()
-        return np.broadcast_to(np.clip(0.4 + 5 * sign * apart, 0.05, 0.95), margin.shape)
-
-    return follow
-
-
-def by_entropy(z: Array, margin: Array, right: Array, entropy: Array) -> Array:
-    """Where the teacher's output is peaked: between .1 and .7."""
-    return np.asarray(0.1 + 0.6 / (1 + np.exp(2 * (entropy - np.median(entropy)))))
+    Students are simulated on split examples alone, since W, K and θ₀ are of those; elsewhere they say the true class.
+    """
+    of = examples(world, world.n // world.duplicates, rng)
+    by = teachers(world, of, rng)
+    noisy = of.kinds < round(KINDS * world.mislabelled)
+    labels = np.where(noisy, (of.labels + 1 + of.kinds) % world.classes, of.labels)
+    said, taught_by, started_from = by.logits.argmax(axis=2), [], []
+    rows = []
+    for q in range(world.pairs):
+        both = (2 * q, 2 * q + 1)
+        right = said[list(both)] == labels
+        at = np.flatnonzero(right[0] != right[1])
+        for taught in both:
+            began = np.resize(both, world.sides[taught % 2] if world.sides else 2 * world.students)
+            answers = np.tile(labels, (len(began), 1))
+            answers[:, at] = students(world, of, by, at, taught, began, rng).argmax(axis=2)
+            rows.append(answers)
+            taught_by += [taught] * len(began)
+            started_from += began.tolist()
+    again = np.tile(np.arange(len(labels)), world.duplicates)
+    again_logits = by.logits[:, again]
+    pairs = np.arange(2 * world.pairs).reshape(-1, 2)
+    sure = confidence(again_logits, labels[again], pairs) if world.classes > 2 else None
+    began_with = np.array(started_from) if world.start or world.lean else None
+    return Swapped(
+        said[:, again], sure, np.concatenate(rows)[:, again], labels[again], np.array(taught_by), began_with, pairs,
+        world.classes,
+    )  # fmt: skip

@@ -52,7 +52,7 @@ from kdstats.metrics.similarity import (
     rank_disagreement,
 )
 from kdstats.metrics.swaps import Balanced, Swap, balanced, checked, of_students, repeated_errors, swap
-from kdstats.metrics.thirds import Firmness, ThirdAnswers, confidence, firmness, third_answers
+from kdstats.metrics.thirds import Firmness, ThirdAnswers, confidence, firmness, third_answers, third_weights
 from kdstats.metrics.transfers import (
     ESTIMATORS as ESTIMATORS,
 )
@@ -136,6 +136,7 @@ __all__ = [
     "swap",
     "target_confidence",
     "third_answers",
+    "third_weights",
     "top_overlap",
     "top_overlap_by_chance",
     "transfer",

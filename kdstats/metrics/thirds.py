@@ -54,8 +54,8 @@ class ThirdAnswers:
     favours_truth: bool
 
 
-def _weights(of: Swap) -> Values:
-    """ω (Q, N): c h_q / n_A on half A, c h_q / n_B on half B, such that its mean over split examples is 1."""
+def third_weights(of: Swap) -> Values:
+    """ω (Q, N): c h_q / n_A on half A, c h_q / n_B on half B, its mean over split examples is 1."""
     sizes = of.halves.sum(axis=2, keepdims=True).astype(float)  # (Q, 2, 1)
     both = (sizes > 0).all(axis=1, keepdims=True)
     h = np.where(both, sizes.prod(axis=1, keepdims=True) / np.maximum(sizes.sum(axis=1, keepdims=True), 1), 0.0)
@@ -99,7 +99,7 @@ def third_answers(of: Swap) -> ThirdAnswers:
     >>> found.right, found.wrong, round(found.theta, 6)
     (2.0, 1.0, 0.510826)
     """
-    omega = _weights(of)
+    omega = third_weights(of)
     r, w = _counts(of, omega)
     right, wrong = float(r.sum()), float(w.sum())
     v = r / (right + 0.5) - w / (wrong + 0.5)
@@ -184,7 +184,7 @@ def firmness(of: Swap, margins: ArrayLike, leads: ArrayLike) -> Firmness:
             raise ValueError(f"{name} are differences of log-probabilities: finite")
     if not (mu >= 0).all():
         raise ValueError("margins are differences of the two largest log-probabilities: not negative")
-    r, w = _counts(of, _weights(of))
+    r, w = _counts(of, third_weights(of))
     apart = [np.where(of.halves[:, 0], v[:, 0] - v[:, 1], v[:, 1] - v[:, 0]) for v in (mu, lead)]
     x = np.stack([of.split.astype(float), *(_scaled(each, of.split) for each in apart)], axis=-1)  # (Q, N, 3)
     at = _fit(x.reshape(-1, 3), r.ravel(), w.ravel())

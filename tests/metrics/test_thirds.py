@@ -117,7 +117,7 @@ def test_two_classes_and_labels_alone_have_no_firmness():
 
 
 def test_how_sure_teachers_are_by_hand():
-    """The first is right (0), the second says 1; the other two classes weigh e + e⁰ in the first, 2 e⁰ in the second."""
+    """The first is right (0), the second says 1; the others weigh e + e⁰ in the first, 2 e⁰ in the second."""
     logits = [[[4.0, 2.0, 1.0, 0.0]], [[1.0, 3.0, 0.0, 0.0]]]
     mu, lead = confidence(logits, [0], [[0, 1]])
     assert mu[0, :, 0].tolist() == [2.0, 2.0]

@@ -19,6 +19,7 @@ from kdstats.metrics import (
     transfer,
     transfer_masks,
 )
+
 ESTIMATORS = ("headroom", "raw")
 
 # The teacher is right on the first six and says 1 on the other five.
