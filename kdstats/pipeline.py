@@ -461,7 +461,7 @@ def _evidence(frozen: store.Frozen, networks: "Networks", table: Any) -> "Eviden
             "dataset": protocol.dataset.name,
             "split": protocol.dataset.split,
         },
-        classes=len(next(one.logits for one in networks.stored.values() if one.logits is not None)[0]),
+        classes=next((one.logits.shape[1] for one in networks.stored.values() if one.logits is not None), 0),
         rules=frozen.protocol.rules,
         control_floor=protocol.control_floor,
     )

@@ -39,7 +39,7 @@ def test_a_run_leaves_tables_figures_and_a_page(finished):
     assert not scores.duplicated(["arm", "alpha", "temperature", "teacher", "seed", "metric"]).any()
     assert set(scores["protocol_hash"]) == {json.loads((run / "environment.json").read_text())["protocol_hash"]}
     verdicts = pd.read_csv(run / "verdicts.csv")
-    assert len(verdicts) == 4 and set(verdicts["verdict"]) <= {"supported", "refuted", "inconclusive"}
+    assert len(verdicts) == 4 and set(verdicts["verdict"]) <= {"supported", "refuted", "inconclusive", "not shown"}
 
 
 def test_the_same_command_again_changes_nothing(finished):
@@ -175,7 +175,7 @@ def test_amendments_are_recorded_and_marked(finished, tmp_path):
     after = pd.read_csv(tmp_path / "runs" / "small" / "verdicts.csv")
     assert (after["declared"][:4] == "before training").all()
     assert (after["declared"][4:] == "after training: hypothesis").all()
-    assert (before["p_adjusted"] == after["p_adjusted"][:4]).all()  # the declared family is as it was
+    assert before["p_adjusted"].equals(after["p_adjusted"][:4])  # the declared family is as it was
     assert "declared after training" in (tmp_path / "reports" / "small" / "index.html").read_text()
     for change, said in [
         (("level", "level: 0.04\nname: small"), "level was 0.05, is 0.04"),
@@ -195,7 +195,7 @@ def test_the_frozen_protocol_cannot_be_edited(finished, tmp_path):
     link = ("--store", finished[0] / "runs" / "small" / "replicates")
     assert kdstats("train", "small.yaml", *link, cwd=tmp_path).returncode == 0
     frozen = tmp_path / "runs" / "small" / "protocol.yaml"
-    frozen.write_text(frozen.read_text().replace("direction: greater", "direction: less"))
+    frozen.write_text(frozen.read_text().replace("level: 0.05", "level: 0.04"))
     refused = kdstats("report", "runs/small", cwd=tmp_path)
     assert refused.returncode == 2 and "was changed after it was frozen" in refused.stderr
 
@@ -228,7 +228,7 @@ def test_training_that_diverges_is_counted_and_supports_nothing(tmp_path):
         (("name: digits", "name: digitz"), "digits"),
         (("batch_size: 25", "batch_size: 101"), "more than the 100 training images"),
         (("name: digits, train: 100", "name: digits, train: 5000"), "5000"),
-        (("seeds: 6", "seeds: 4"), "out of reach; what would do: 6 teachers"),
+        (("seeds: 6", "seeds: 4"), "teacher: {seeds: 6} would do"),
         (("recipe:", "recipie:"), "recipe"),
     ],
 )
@@ -292,7 +292,7 @@ def test_a_run_directory_that_cannot_be_made(small):
 def test_hypotheses_written_when_the_students_existed_say_so(finished, tmp_path):
     """A new name or another run directory is no way to declare a hypothesis after the fact unseen."""
     (tmp_path / "hark.yaml").write_text(
-        SMALL.replace("name: small", "name: hark").replace("direction: greater", "direction: less")
+        SMALL.replace("name: small", "name: hark").replace("rcd], direction: greater", "rcd], direction: less")
     )
     store = finished[0] / "runs" / "small" / "replicates"
     done = kdstats("run", "hark.yaml", "--store", store, cwd=tmp_path)
@@ -334,4 +334,4 @@ def test_a_run_in_which_everything_fails_still_has_a_report(tmp_path):
     assert done.returncode == 0, done.stderr
     run = tmp_path / "runs" / "small"
     assert len(pd.read_csv(run / "failures.csv")) == 90
-    assert set(pd.read_csv(run / "verdicts.csv")["verdict"]) == {"inconclusive"}
+    assert set(pd.read_csv(run / "verdicts.csv")["verdict"]) == {"inconclusive", "not shown"}
