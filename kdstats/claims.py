@@ -15,7 +15,8 @@ WORDS: dict[str, str] = {  # short, for a page; in the order in which they build
     "Third answer": "an answer to a split example that is neither teacher's; W − K is how much more often right-taught"
     " students give one than wrong-taught students.",
     "θ₀, firmness of errors": "log ratio of the third answers of right-taught to those of wrong-taught students, at"
-    " equal confidence of the teachers; above 0, errors are held to more firmly than right answers.",
+    " equal confidence of the teachers; above 0, errors are held to more firmly than right answers, and below 0 it says"
+    " nothing.",
 }
 
 
@@ -53,7 +54,7 @@ def of_swaps(metric: str, direction: str, margin: float | None, rules: int = 2) 
     symbol = INHERITANCE[metric][-1]
     who, whom = ("wrong", "right") if metric == "inherits_errors" else ("right", "wrong")
     m = margin or 0.0
-    points = f"{100 * m:.3g} point{'' if m == 0.01 else 's'}"
+    points = in_points(m)
     than = f"than students of the {whom} one"
     often, formula = {
         "greater": (f"more often {than}", f"{symbol} > 0"),
@@ -64,3 +65,14 @@ def of_swaps(metric: str, direction: str, margin: float | None, rules: int = 2) 
         "equivalent": (f"as often as students of the {whom} one, to within {points}", f"{symbol} within ±{m:g}"),
     }[direction]
     return f"Students of the {who} one of two teachers give its {who} answer {often} ({formula})"
+
+
+def in_points(share: float) -> str:
+    """A share as percentage points, with the word.
+
+    Examples
+    --------
+    >>> in_points(0.05), in_points(0.01)
+    ('5 points', '1 point')
+    """
+    return f"{100 * share:.3g} point{'' if share == 0.01 else 's'}"

@@ -10,7 +10,7 @@ import pandas as pd
 
 import kdstats
 from kdstats import claims
-from kdstats.catalog import AT_A_MARGIN, CORRECTION_NAMES, CORRECTIONS, METRICS, SMALLEST_SHOWN, SWAPPED
+from kdstats.catalog import AT_A_MARGIN, CORRECTION_NAMES, CORRECTIONS, INHERITANCE, METRICS, SMALLEST_SHOWN, SWAPPED
 from kdstats.reporting.results import (
     LATE,
     Point,
@@ -215,7 +215,8 @@ def claim(results: Results, row: Row) -> str:
         }
     if row["direction"] in AT_A_MARGIN:
         return f"{words[row['direction']]}. About {scope_words(row)}."
-    margin = f"; within ±{row['margin']:g} it counts as no difference" if row["margin"] == row["margin"] else ""
+    within = claims.in_points(row["margin"]) if row["metric"] in INHERITANCE else f"{row['margin']:g}"
+    margin = f"; within ±{within} it counts as no difference" if row["margin"] == row["margin"] else ""
     return f"{words[row['direction']]}{margin}. About {scope_words(row)}."
 
 
@@ -236,7 +237,8 @@ def verdicts(results: Results) -> Table:
     return Table(
         "Verdicts",
         f"One row a hypothesis, at level {results.level:g}. Estimate, {_levels(tested)} interval and p are those"
-        " against the control with the largest p (where refuted, the one that refutes).",
+        " against the control with the largest p (where refuted, the one that refutes)."
+        + (" W and K are shares here: 0.1 is 10 points." if rows["metric"].isin(INHERITANCE).any() else ""),
         _stamped(results, rows),
         shown,
         _tested(results, tested),

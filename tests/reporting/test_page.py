@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from kdstats.reporting.page import FIGURES, TABLES, files, html
+from kdstats.reporting.page import FIGURES, SYMBOLS, TABLES, files, html
 
 
 class Page(HTMLParser):
@@ -116,6 +116,9 @@ def test_every_verdict_has_its_mark(digits):
     page = page_of(replace(digits, verdicts=verdicts, contrasts=digits.contrasts.assign(verdict="")))
     classes = [attrs["class"] for _, attrs in page.tags if attrs.get("class", "").startswith("verdict ")]
     assert set(classes) == {"verdict not-shown", "verdict withdrawn", "verdict supported"}
+    css = "".join(page.under("style"))
+    assert all(f".{name.replace(' ', '-')}" in css for name in SYMBOLS)
+    assert "line-through" not in css  # a struck "withdrawn" would read as its opposite
     assert "5 supported, 5 not shown and 5 withdrawn." in page.words()
 
 

@@ -158,6 +158,23 @@ def test_claims_in_words(digits):
     )
 
 
+@pytest.mark.parametrize(
+    ("metric", "margin", "said"),
+    [("inherits_errors", 0.05, "±5 points"), ("inherits_knowledge", 0.01, "±1 point"), ("agreement", 0.01, "±0.01")],
+)
+def test_a_margin_of_w_and_k_is_in_points(digits, metric, margin, said):
+    first = digits.verdicts.iloc[0].to_dict() | {"metric": metric, "margin": margin}
+    assert f"; within {said} it counts as no difference. About" in claim(digits.tidy(), first)
+
+
+def test_tables_say_that_w_and_k_are_shares(digits):
+    for name in ("verdicts", "contrasts"):
+        assert "0.1 is 10 points" in TABLES[name](digits.tidy()).caption
+    others = digits.contrasts["metric"] != "inherits_errors", digits.verdicts["metric"] != "inherits_errors"
+    without = replace(digits, contrasts=digits.contrasts[others[0]], verdicts=digits.verdicts[others[1]])
+    assert "points" not in TABLES["verdicts"](without.tidy()).caption
+
+
 def test_what_is_withdrawn_claims_nothing(digits):
     row = digits.verdicts[digits.verdicts["metric"] == "asymmetry"].iloc[0].to_dict() | {"verdict": "withdrawn"}
     said = claim(digits.tidy(), row)
