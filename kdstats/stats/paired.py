@@ -40,6 +40,7 @@ from kdstats.stats.results import (
     t_p_value,
 )
 from kdstats.stats.ties import TIE, merged, merged_sizes, rounding, undecided, without_residue
+from kdstats.surroundings import any_backend
 
 Zeros = Literal["pratt", "wilcox"]
 Method = Literal["auto", "exact", "sampled"]
@@ -1043,7 +1044,8 @@ def rope(x: ArrayLike, y: ArrayLike | None = None, *, margin: float) -> Rope:
 
 def _jzs(t: float, n: int) -> float:
     if abs(t) <= 30 and n <= 100:
-        from pingouin import bayesfactor_ttest  # half a second to import, and needed here alone
+        with any_backend():  # it imports matplotlib, which is not needed here
+            from pingouin import bayesfactor_ttest  # half a second to import, and needed here alone
 
         return float(bayesfactor_ttest(t, n, paired=True, r=_CAUCHY))
     return _jzs_by_log(t, n)
