@@ -265,6 +265,7 @@ def _sides(effect: float, alternative: str, margin: float | None, level: float) 
     must reject.
     """
     effect, margin = float(effect), float(margin or 0.0)
+    shifts: Shifts
     if alternative == "two-sided":
         shifts, at, joint = (effect, -effect), level / 2, False
     elif alternative == "equivalence":
