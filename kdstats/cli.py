@@ -14,6 +14,7 @@ import typer
 
 from kdstats import __version__
 from kdstats.errors import UserError
+from kdstats.surroundings import draw_without_a_screen, speak_plainly
 
 if TYPE_CHECKING:
     from kdstats.datasets import Dataset
@@ -87,6 +88,8 @@ def stop(sentence: str, code: int) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    speak_plainly()
+    draw_without_a_screen()
     app()
 
 

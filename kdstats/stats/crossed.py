@@ -30,7 +30,7 @@ from kdstats.stats.frames import (
     plain_keys,
     selected,
 )
-from kdstats.stats.paired import ALL_EQUAL, TIE, differences, sign_flip, wilcoxon, without_variance
+from kdstats.stats.paired import ALL_EQUAL, differences, sign_flip, wilcoxon, without_variance
 from kdstats.stats.pivots import TwoWay
 from kdstats.stats.results import (
     Alternative,
@@ -41,6 +41,7 @@ from kdstats.stats.results import (
     t_interval,
     t_p_value,
 )
+from kdstats.stats.ties import TIE, about_strata, rounding, without_residue
 
 Scope = Literal["recipe", "these"]
 Datasets = Literal["these", "like these"]
@@ -656,19 +657,20 @@ def _strata_of(
 
 
 def _mean_squares(d: Array, axes_of: dict[str, frozenset[int]], random_axes: set[int]) -> list[_Stratum]:
-    noise = (TIE * np.abs(d).max()) ** 2
+    noise = float(rounding(np.abs(d).max(), 0.0))  # of means, which is of their largest value
     effects: dict[str, Array] = {}
     dfs: dict[str, int] = {}
     strata = []
     for name, axes in axes_of.items():  # each after those that it contains
         inner = [other for other in effects if axes_of[other] < axes]
         others = tuple(axis for axis in range(3) if axis not in axes)
-        effects[name] = d.mean(axis=others, keepdims=True) - sum(effects[other] for other in inner)
+        found = d.mean(axis=others, keepdims=True) - sum(effects[other] for other in inner)
+        own = np.abs(d).mean(axis=others, keepdims=True)
+        effects[name] = without_residue(found, noise + TIE * own)  # rounding is not variance
         levels = effects[name].size
         dfs[name] = levels - sum(dfs[other] for other in inner)
         repeats = d.size // levels
         square = repeats * float((effects[name] ** 2).sum()) / dfs[name] if dfs[name] else NAN
-        square = 0.0 if square <= repeats * noise else square  # rounding is not variance
         strata.append(_Stratum(name, axes, bool(axes & random_axes), dfs[name], repeats, square))
     return strata
 
@@ -1042,8 +1044,8 @@ def _tested(units: _Units, alternative: Alternative, level: float, seed: int) ->
         return row | {
             "note": "a stratum has one unit: nothing is known of its spread, so no standard error or interval"
         }
-    centred = units.values - (np.bincount(index, units.values) / sizes)[index]
-    if np.abs(centred).max() <= TIE * np.abs(units.values).max():
+    centred = about_strata(units.values, index)
+    if not centred.any():
         return row | {"standard_error": 0.0, "note": "all differences of a stratum are equal: no interval"}
     variances = np.bincount(index, units.weights) ** 2 * np.bincount(index, centred**2) / (sizes * (sizes - 1))
     error = sqrt(variances.sum())

@@ -16,20 +16,23 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr
 
 from kdstats.stats import effects
-from kdstats.stats.paired import ALL_EQUAL, TIE, _shifted, bayes_factor, differences, sign_flip, wilcoxon
+from kdstats.stats.paired import ALL_EQUAL, _shifted, bayes_factor, differences, sign_flip, wilcoxon
 from kdstats.stats.pivots import TwoWay, of_mean_squares
 from kdstats.stats.results import (
     Alternative,
     Array,
     TestResult,
+    binary_scale,
     check_alternative,
     check_margin,
+    extreme_scale,
     numbers,
     plain,
     t_interval,
     t_p_value,
 )
 from kdstats.stats.sequential import anytime
+from kdstats.stats.ties import TIE, about_strata, rounding, without_residue
 
 Scope = Literal["each", "these", "recipe"]
 
@@ -94,8 +97,13 @@ def to_units(values: ArrayLike, teacher: ArrayLike, cluster: ArrayLike | None = 
     for t, name in enumerate(names):
         if (clusters[index == t] != of_teacher[t]).any():
             raise ValueError(f"teacher {name} is in two clusters: dependent teachers belong to one cluster")
-    means = np.array([rows[index == t].mean(axis=0) for t in range(len(names))])
-    return Units(np.array([means[of_teacher == c].mean(axis=0) for c in np.unique(of_teacher)]), None)
+    means = np.array([_mean(rows[index == t]) for t in range(len(names))])
+    return Units(np.array([_mean(means[of_teacher == c]) for c in np.unique(of_teacher)]), None)
+
+
+def _mean(rows: Array) -> Array:
+    """The mean over rows, 0 where it is what rounding leaves of it: as a unit it must not count as a sign."""
+    return without_residue(rows.mean(axis=0), rounding(np.abs(rows).mean(axis=0), 0.0))
 
 
 def _strata(strata: ArrayLike | None, n: int) -> tuple[NDArray[np.intp], Array, float]:
@@ -167,23 +175,30 @@ def two_way(matrix: ArrayLike, strata: ArrayLike | None = None) -> TwoWay:
     if df_rep < 1:
         raise ValueError("every teacher has one replicate: nothing estimates the spread between replicates")
     df_ex = n_examples - 1
+    scale = extreme_scale(x, (-2, -1))
+    x = x / scale
     by_example = np.einsum("u,...un->...n", weights, x)
-    estimate = by_example.mean(axis=-1)
+    estimate = by_example.mean(axis=-1) * scale[..., 0, 0]
     units = 1 / np.sum(weights**2)
-    ms_ex = units * by_example.var(axis=-1, ddof=1)
+    differ = np.abs(by_example - by_example.mean(axis=-1, keepdims=True)) > TIE * (weights @ np.abs(x))
+    ms_ex = np.where(differ.any(axis=-1), units * by_example.var(axis=-1, ddof=1), 0.0)
     between = np.zeros(x.shape[:-2])
     residual = np.zeros(x.shape[:-2])
     for t in range(index.max() + 1):
-        block = x[..., index == t, :] if strata is not None else x
-        block = block - block.mean(axis=-2, keepdims=True)
+        own = x[..., index == t, :] if strata is not None else x
+        block = own - own.mean(axis=-2, keepdims=True)
+        # rounding is not variance: each value is held against itself, so that no stratum hides how another varies
+        block *= (np.abs(block) > TIE * np.abs(own)).any(axis=(-2, -1), keepdims=True)
         row_means = block.mean(axis=-1, keepdims=True)
         block -= row_means
         between += n_examples * (row_means**2).sum(axis=(-2, -1))
         residual += np.einsum("...un,...un->...", block, block)
     squares = between / df_rep, ms_ex, residual / (df_rep * df_ex)
-    varies = np.sqrt(of_mean_squares(*squares)) > TIE * np.abs(x).max(axis=(-2, -1))  # rounding is not variance
+    # and that of means is of their largest value
+    varies = np.sqrt(of_mean_squares(*squares)) > rounding(np.abs(x).max(axis=(-2, -1)), 0.0) * np.sqrt(n_examples)
     ms_rep, ms_ex, ms_res = (plain(np.where(varies, square, 0.0)) for square in squares)
-    return TwoWay(plain(estimate), ms_rep, ms_ex, ms_res, df_rep, float(df_ex), float(units * n_examples))
+    return TwoWay(plain(estimate), ms_rep, ms_ex, ms_res, df_rep, float(df_ex), float(units * n_examples),
+                  plain(scale[..., 0, 0]))  # fmt: skip
 
 
 # Inference -------------------------------------------------------------------------------------------------------
@@ -334,10 +349,9 @@ def _on_this_test_set(
     index, weights, df = _strata(strata, len(d))
     stratified = index.max() > 0
     estimate = float(weights @ d)
-    centred = d - (np.bincount(index, d) / np.bincount(index))[index]
-    pooled = float(np.sqrt(centred @ centred / df)) if df else NAN
-    if np.abs(centred).max() <= TIE * np.abs(d).max() and df:
-        pooled = 0.0
+    centred = about_strata(d, index)
+    scale = float(binary_scale(centred)[0])
+    pooled = float(np.sqrt((centred / scale) @ (centred / scale) / df)) * scale if df else NAN
     sem = pooled * float(np.sqrt(np.sum(weights**2)))
     notes = [] if pooled > 0 else [_why_no_variance(pooled, stratified)]
 

@@ -11,8 +11,9 @@ from scipy import optimize, stats
 from scipy.special import gammaincc, gammainccinv, gammaincinv, gammaln, ndtr
 
 from kdstats.stats.frames import paired, takes_tables
-from kdstats.stats.paired import ALL_EQUAL, differences, rounded, without_variance
-from kdstats.stats.results import Interval, Number, check_level, plain
+from kdstats.stats.paired import ALL_EQUAL, differences, without_variance
+from kdstats.stats.results import Interval, Number, check_level, plain, standard_deviation
+from kdstats.stats.ties import merged_sizes
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 
@@ -49,7 +50,7 @@ def dz(x: ArrayLike, y: ArrayLike | None = None) -> Number:
     constant = without_variance(d)
     if d.ndim == 1 and constant:
         raise ValueError(ALL_EQUAL.replace("a t test", "a standardised effect"))
-    size = d.mean(axis=-1) / np.where(constant, np.nan, d.std(axis=-1, ddof=1))
+    size = d.mean(axis=-1) / np.where(constant, np.nan, standard_deviation(d))
     return float(size) if d.ndim == 1 else size
 
 
@@ -192,7 +193,7 @@ def rank_biserial(x: ArrayLike, y: ArrayLike | None = None) -> Number:
     >>> rank_biserial([1.0, -2.0, 3.0, 4.0])  # (1 + 3 + 4 - 2) / 10
     0.6
     """
-    d = rounded(differences(x, y))
+    d = merged_sizes(differences(x, y))
     n = d.shape[-1]
     correlation = np.sum(stats.rankdata(np.abs(d), axis=-1) * np.sign(d), axis=-1) / (n * (n + 1) / 2)
     return float(correlation) if d.ndim == 1 else correlation
@@ -263,7 +264,7 @@ def paired_cles(x: ArrayLike, y: ArrayLike | None = None) -> Number:
     >>> paired_cles([1.0, -2.0, 3.0, 0.0])
     0.625
     """
-    d = rounded(differences(x, y))
+    d = differences(x, y)
     share = (1 + np.sign(d).mean(axis=-1)) / 2
     return float(share) if d.ndim == 1 else share
 
@@ -303,7 +304,7 @@ def paired_cles_interval(x: ArrayLike, y: ArrayLike | None = None, *, level: flo
     (0.4782, 1.0)
     """
     check_level(level)
-    d = rounded(differences(x, y))
+    d = differences(x, y)
     n, tail = d.shape[-1], (1 - level) / 2
     halves = n + np.sign(d).sum(axis=-1).astype(np.int64)  # twice n · CLES
     down, up = halves // 2, -(-halves // 2)

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from kdstats.stats.pivots import TwoWay
-from kdstats.stats.results import Array
+from kdstats.stats.results import Array, extreme_scale
 
 
 def two_groups(x: ArrayLike, y: ArrayLike, *, x_scale: float = 1.0, y_scale: float = 1.0) -> TwoWay:
@@ -58,16 +58,20 @@ def two_groups(x: ArrayLike, y: ArrayLike, *, x_scale: float = 1.0, y_scale: flo
         )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("x or y holds values that are not finite: leave that network out")
+    scale = float(extreme_scale(np.concatenate([groups[0].ravel(), groups[1].ravel()]))[0])
+    groups = [group / scale for group in groups]
+    a, b = groups
     n = a.shape[1]
     by_example = x_scale * a.mean(0) - y_scale * b.mean(0)
     weight = x_scale**2 / len(a) + y_scale**2 / len(b)
     df = len(a) + len(b) - 2
+    estimate = float(by_example.mean()) * scale
     examples = float(by_example.var(ddof=1)) / n
     if not df:
-        return TwoWay(float(by_example.mean()), 0.0, examples, 0.0, np.inf, n - 1.0, 1.0)
+        return TwoWay(estimate, 0.0, examples, 0.0, np.inf, n - 1.0, 1.0, scale)
     networks = sum(float(np.square(z.mean(1) - z.mean()).sum()) for z in groups) / df
     residual = sum(_residual(z) for z in groups) / (df * (n - 1))
-    return TwoWay(float(by_example.mean()), networks * weight, examples, residual * weight / n, float(df), n - 1.0, 1.0)
+    return TwoWay(estimate, networks * weight, examples, residual * weight / n, float(df), n - 1.0, 1.0, scale)
 
 
 def share_of_room(x: ArrayLike, y: ArrayLike, *, level: float = 0.95) -> tuple[float, float, float]:

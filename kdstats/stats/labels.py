@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kdstats.stats.paired import TIE
 from kdstats.stats.results import Alternative, Array, TestResult, check_alternative, plain
+from kdstats.stats.ties import TIE
 
 Members = NDArray[np.intp]
 
@@ -101,14 +101,19 @@ def swap_labels(
 
     t = np.asarray(statistic(a, b), np.float64)
     observed = found(np.zeros(units, bool))
-    bound = observed - TIE * np.maximum(1.0, np.abs(observed))
-    reached, tried = np.zeros(len(observed)), 0
-    for exchanged in _exchanges(units, None if exact else permutations, seed):
-        reached += found(exchanged) >= bound
-        tried += 1
+    drawn = np.array([found(exchanged) for exchanged in _exchanges(units, None if exact else permutations, seed)])
+    reached, tried = (drawn >= observed - _near(observed, drawn)).sum(axis=0), len(drawn)
     p = (reached / tried if exact else (reached + 1) / (tried + 1)).reshape(t.shape)
     name = f"label exchange, {'exact' if exact else f'{permutations:,} draws'}"
     return TestResult(name, plain(t), plain(p), plain(t), units, alternative)
+
+
+def _near(observed: Any, drawn: Array) -> Any:
+    """What rounding may leave between equal statistics: a share of the observed one's size, or of the middle one's.
+
+    Not of the largest one's, which may have diverged; nor of 1, since the statistic may be in any unit.
+    """
+    return TIE * np.maximum(np.abs(observed), np.median(np.abs(drawn), axis=0))
 
 
 def _units(clusters: Any, n: int) -> Members:
@@ -183,7 +188,7 @@ def shuffle_within(
     observed = statistic(matrix)
     generator = np.random.default_rng(seed)
     drawn = np.array([statistic(generator.permuted(matrix, axis=1)) for _ in range(permutations)])
-    near = TIE * max(1.0, abs(observed))
+    near = _near(observed, drawn)
     above, below = ((np.sum(side * drawn >= side * observed - near) + 1) / (permutations + 1) for side in (1, -1))
     p = {"greater": above, "less": below}.get(alternative, min(1.0, 2 * min(above, below)))
     estimate = observed - float(drawn.mean())

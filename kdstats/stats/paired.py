@@ -10,7 +10,7 @@ means of their students ("recipe", the default where there is a column ``teacher
 of these ("each", "these"). ``kdstats.stats.frames.paired`` has the details.
 
 Scores are floats, and ties must survive that: 0.9 - 0.8 and 0.8 - 0.7 are one number. So numbers that differ by less
-than ``TIE`` of their row's scale count as equal, wherever a test ranks, counts signs or compares sums.
+than their own rounding count as equal, wherever a test ranks, counts signs or compares sums (``kdstats.stats.ties``).
 """
 
 import math
@@ -35,15 +35,17 @@ from kdstats.stats.results import (
     check_margin,
     numbers,
     plain,
+    standard_deviation,
     t_interval,
     t_p_value,
 )
+from kdstats.stats.ties import TIE, merged, merged_sizes, rounding, undecided, without_residue
+from kdstats.surroundings import any_backend
 
 Zeros = Literal["pratt", "wilcox"]
 Method = Literal["auto", "exact", "sampled"]
 Integers = NDArray[np.int64]
 
-TIE = 1e-10
 ALL_EQUAL = "all differences are equal: a t test has no variance to work with"
 
 _ENUMERATED = 12  # up to here all 2ⁿ flips of many rows at once
@@ -61,7 +63,9 @@ _DRAWN = 4096  # sign vectors at a time
 def differences(x: ArrayLike, y: ArrayLike | None = None) -> Array:
     """Paired differences x - y (or x, when y is omitted), checked: finite, two or more on the last axis.
 
-    What x - y leaves when x and y agree to the last few bits is rounding, and becomes 0.
+    What x - y leaves when x and y agree to the last few bits is rounding, and becomes 0. Where scores are so large
+    beside their differences that these are no longer told to ``TIE``, differences are decimals where they can be, and
+    otherwise equal where they are within the rounding of their own two scores.
 
     Raises
     ------
@@ -89,9 +93,8 @@ def differences(x: ArrayLike, y: ArrayLike | None = None) -> Array:
                 " y.reindex(x.index), or give arrays"
             )
         refuse_examples(first, second)
-        apart = first - second
-        rounding = 16 * np.finfo(np.float64).eps * np.maximum(np.abs(first), np.abs(second))
-        first = _decimal(np.where(np.abs(apart) <= rounding, 0.0, apart), rounding)
+        errors = rounding(first, second)
+        first = _told_apart(without_residue(first - second, errors), errors)
     if first.ndim == 0 or first.shape[-1] < 2:
         n = first.shape[-1] if first.ndim else 1
         raise ValueError(
@@ -106,27 +109,40 @@ def differences(x: ArrayLike, y: ArrayLike | None = None) -> Array:
     return first
 
 
-def _decimal(d: Array, rounding: Array) -> Array:
-    """Differences of scores that are large beside them, as the decimals they are, where all of a row are decimals.
+def _told_apart(d: Array, errors: Array) -> Array:
+    """Differences of scores that are large beside them, with their ties made exact.
 
-    A tie is told to ``TIE`` of the differences, but the rounding of x - y is that of x: of 1000000.07 - 1000000.06 ten
-    digits are lost, and of scores with two decimals no tie would be left. A row counts as decimals of 10ᵏ where each
-    difference lies within its rounding of one, and 10ᵏ is a thousand times the rounding, so not by chance.
+    A tie is told to ``TIE`` of the difference, but the rounding of x - y is that of x: of 1000000.07 - 1000000.06 ten
+    digits are lost, and of scores with two decimals no tie would be left.
     """
-    rows, errors = d.reshape(-1, d.shape[-1]).copy(), rounding.reshape(-1, d.shape[-1])
-    largest = np.abs(rows).max(axis=-1, initial=0.0)
-    for i in np.flatnonzero(errors.max(axis=-1, initial=0.0) > TIE * largest):
-        finest = 1000 * errors[i].max()
-        if not 0 < finest <= largest[i]:
-            continue
-        for k in range(int(np.floor(np.log10(largest[i]))), int(np.ceil(np.log10(finest))) - 1, -1):
-            scale = 10.0 ** abs(k)  # a whole number, so that dividing by it rounds once
-            whole = np.rint(rows[i] * scale if k < 0 else rows[i] / scale)
-            decimal = whole / scale if k < 0 else whole * scale
-            if (np.abs(rows[i] - decimal) <= errors[i]).all():
-                rows[i] = decimal
-                break
+    lost = (d != 0) & (errors > TIE * np.abs(d))
+    if not lost.any():
+        return d
+    n = d.shape[-1]
+    rows, widths = d.reshape(-1, n).copy(), np.maximum(errors, TIE * np.abs(d)).reshape(-1, n)
+    for i in np.flatnonzero(lost.reshape(-1, n).any(axis=-1)):
+        rows[i] = merged_sizes(_decimal(rows[i], errors.reshape(-1, n)[i]), widths[i])
     return rows.reshape(d.shape)
+
+
+def _decimal(row: Array, errors: Array) -> Array:
+    """The row as decimals of 10ᵏ, where it is, and otherwise as it is.
+
+    It is where each difference lies within its rounding of one, and 10ᵏ is a thousand times that rounding, so not by
+    chance. A difference whose rounding is larger, of scores that diverged, says nothing of the others and stays.
+    """
+    differ = row != 0
+    largest, finest = np.abs(row).max(), 1000 * errors[differ].min(initial=np.inf)
+    if not 0 < finest <= largest:
+        return row
+    for k in range(int(np.floor(np.log10(largest))), int(np.ceil(np.log10(finest))) - 1, -1):
+        scale = 10.0 ** abs(k)  # a whole number, so that dividing by it rounds once
+        whole = np.rint(row * scale if k < 0 else row / scale)
+        decimal = whole / scale if k < 0 else whole * scale
+        told = 1000 * errors <= 10.0**k
+        if (told & differ).any() and (np.abs(row - decimal) <= errors)[told].all():
+            return np.where(told, decimal, row)
+    return row
 
 
 def _finite(values: ArrayLike, name: str) -> Array:
@@ -145,19 +161,6 @@ def without_variance(d: Array) -> NDArray[np.bool_]:
     return np.ptp(d, axis=-1) <= TIE * np.abs(d).max(axis=-1)
 
 
-def rounded(d: Array) -> Array:
-    """Differences with ties made exact: sizes within ``TIE`` of the row's largest become equal, near zero 0."""
-    size = np.abs(d)
-    scale = size.max(axis=-1, keepdims=True)
-    order = np.argsort(size, axis=-1)
-    ascending = np.take_along_axis(size, order, axis=-1)
-    steps = np.diff(ascending, axis=-1, prepend=np.zeros_like(scale))
-    first_of_tie = np.where(steps > TIE * scale, ascending, 0.0)
-    tied = np.empty_like(size)
-    np.put_along_axis(tied, order, np.maximum.accumulate(first_of_tie, axis=-1), axis=-1)
-    return np.copysign(tied, d) + 0.0  # + 0.0 turns -0.0 into 0.0
-
-
 def _result(
     test: str,
     d: Array,
@@ -167,16 +170,22 @@ def _result(
     estimate: Array,
     interval: Callable[[float], Interval],
     details: dict[str, Any] | None = None,
+    note: str = "",
 ) -> TestResult:
     """Numbers of all rows in the shape of d without its replicates."""
     shape = d.shape[:-1]
     statistic, p_value, estimate = (plain(np.reshape(a, shape)) for a in (statistic, p_value, estimate))
     named = {name: plain(np.broadcast_to(value, shape)) for name, value in (details or {}).items()}
-    return TestResult(test, statistic, p_value, estimate, d.shape[-1], alternative, interval, named)
+    return TestResult(test, statistic, p_value, estimate, d.shape[-1], alternative, interval, named, note)
+
+
+def _doubt(x: ArrayLike, y: ArrayLike | None, d: Array) -> str:
+    """Whether rounding leaves open what is a tie."""
+    return undecided(d, None if y is None else rounding(np.asarray(x, np.float64), np.asarray(y, np.float64)))
 
 
 def _standard_error(d: Array) -> Array:
-    return np.where(without_variance(d), 0.0, d.std(axis=-1, ddof=1) / np.sqrt(d.shape[-1]))
+    return np.where(without_variance(d), 0.0, standard_deviation(d) / np.sqrt(d.shape[-1]))
 
 
 # Sign flips ------------------------------------------------------------------------------------------------------
@@ -199,7 +208,9 @@ def sign_flip(
 
         p = P(|S| ≥ |s|),  P(S ≥ s)  or  P(S ≤ s)
 
-    for two-sided, greater and less. Sums within 1e-10 · Σ|d| are ties, and ties count. Zero differences flip into
+    for two-sided, greater and less. s and S differ by twice the sum of the differences that ε flips; where that is
+    within the sum of these differences' own rounding, 1e-10 of each, they are ties, and ties count. So a difference
+    that is far larger than the others blurs no comparison in which it keeps its sign. Zero differences flip into
     themselves. A row's p-value is
 
     - exact to n = 40: all flips to n = 12, then half sums, sorted and searched;
@@ -228,7 +239,8 @@ def sign_flip(
     TestResult
         ``statistic`` and ``estimate`` are the mean difference. ``test`` says how p was made: "sign-flip, exact",
         "sign-flip, exact (lattice)", "sign-flip, 99,999 draws"; for many rows of several kinds "exact or 99,999 draws",
-        and ``draws`` is 0 where a row is exact. ``standard_error`` is that of the mean.
+        and ``draws`` is 0 where a row is exact. ``standard_error`` is that of the mean. ``note`` says where rounding
+        leaves open what is a tie.
 
         The interval holds the shifts θ that the two-sided test of d - θ does not reject at 1 - level: from the Kth
         smallest to the Kth largest mean of a nonempty subset of the differences, K = ⌊(1 - level) 2ⁿ⁻¹⌋ (Hartigan
@@ -292,12 +304,18 @@ def sign_flip(
     details = {"standard_error": _standard_error(d), "draws": np.where(sampled, draws, 0).reshape(d.shape[:-1])}
     interval = partial(_flip_interval, d, sampled, draws, seed)
     mean = d.mean(axis=-1)
-    return _result(test, d, mean, p, alternative, mean, interval, details)
+    return _result(test, d, mean, p, alternative, mean, interval, details, _doubt(x, y, d))
 
 
-def _threshold(rows: Array, two_sided: bool) -> Array:
-    total = rows.sum(axis=-1)
-    return (np.abs(total) if two_sided else total) - TIE * np.abs(rows).sum(axis=-1)
+def _lenient(rows: Array, two_sided: bool) -> Array:
+    """Differences less their rounding: a flip of the set A has S ≥ s, or a tie, where they sum to 0 or less on A.
+
+    For s - S is twice the sum of d over A. Two-sided, rows with a negative sum are turned: then the lower tail of S is
+    the upper one's mirror image, and does not meet it. The sum's sign is taken without rounding.
+    """
+    if two_sided:
+        rows = np.where(np.array([math.fsum(row) < 0 for row in rows])[:, None], -rows, rows)
+    return rows - TIE * np.abs(rows)
 
 
 def _from_tail(tail: Array, two_sided: bool) -> Array:
@@ -308,53 +326,63 @@ def _from_tail(tail: Array, two_sided: bool) -> Array:
 def _enumerated(rows: Array, two_sided: bool) -> Array:
     """All sums, each of one half sum and another."""
     n = rows.shape[-1]
-    thresholds, tail = _threshold(rows, two_sided)[:, None, None], np.empty(len(rows))
+    rows, tail = _lenient(rows, two_sided), np.empty(len(rows))
     block = 2 ** (18 - n)
     for i in range(0, len(rows), block):
         left, right = _sorted_sums(rows[i : i + block, : n // 2]), _sorted_sums(rows[i : i + block, n // 2 :])
-        extreme = left[:, :, None] + right[:, None, :] >= thresholds[i : i + block]
+        extreme = left[:, :, None] + right[:, None, :] <= 0
         tail[i : i + block] = np.count_nonzero(extreme, axis=(1, 2)) / 2**n
     return _from_tail(tail, two_sided)
 
 
 def _halved(rows: Array, two_sided: bool) -> Array:
-    """P(L + R ≥ threshold) over the sums L of the left half and R of the right; both are symmetric about 0."""
+    """P(L + R ≤ 0) over the sums L of subsets of the left half and R of the right."""
     n = rows.shape[-1]
-    thresholds, tail = _threshold(rows, two_sided), np.empty(len(rows))
+    rows, tail = _lenient(rows, two_sided), np.empty(len(rows))
     block = max(1, 2 ** (18 - n // 2))
     for i in range(0, len(rows), block):
         left, right = _sorted_sums(rows[i : i + block, : n // 2]), _sorted_sums(rows[i : i + block, n // 2 :])
-        for j, threshold in enumerate(thresholds[i : i + block]):
-            below = np.searchsorted(right[j], threshold + left[j])
-            tail[i + j] = (left[j].size * right[j].size - int(below.sum())) / 2**n
+        for j in range(len(left)):
+            tail[i + j] = int(np.searchsorted(right[j], -left[j], side="right").sum()) / 2**n
     return _from_tail(tail, two_sided)
 
 
 def _sorted_sums(rows: Array) -> Array:
+    """Of all subsets of each row: what is not in a subset cannot round its sum."""
     sums = np.zeros((len(rows), 1))
-    for values in np.abs(rows).T[:, :, None]:  # two sorted runs: a stable sort merges them in linear time
-        sums = np.sort(np.concatenate([sums - values, sums + values], axis=1), axis=1, kind="stable")
+    for values in rows.T[:, :, None]:  # two sorted runs: a stable sort merges them in linear time
+        sums = np.sort(np.concatenate([sums, sums + values], axis=1), axis=1, kind="stable")
     return sums
 
 
 def _sampled(rows: Array, two_sided: bool, draws: int, seed: int) -> Array:
-    thresholds, extreme = _threshold(rows, two_sided), np.zeros(len(rows), dtype=np.int64)
-    for part, sums in _drawn_sums(rows, draws, seed):
-        if two_sided:
-            np.abs(sums, out=sums)
-        extreme[part] += np.count_nonzero(sums >= thresholds[part], axis=0)
+    rows, extreme = _lenient(rows, two_sided), np.zeros(len(rows), dtype=np.int64)
+    flipped = _drawn_sums(rows, draws, seed, _FLIPPED)
+    if two_sided:
+        for (part, sums), (_, rest) in zip(flipped, _drawn_sums(rows, draws, seed, _KEPT), strict=True):
+            extreme[part] += np.count_nonzero(np.minimum(sums, rest) <= 0, axis=0)
+    else:
+        for part, sums in flipped:
+            extreme[part] += np.count_nonzero(sums <= 0, axis=0)
     return (extreme + 1) / (draws + 1)
 
 
-@lru_cache(maxsize=1)
-def _signs(n: int) -> Array:
+_SIGNED, _FLIPPED, _KEPT = (1.0, -1.0), (0.0, 1.0), (1.0, 0.0)  # what a difference counts that keeps its sign, or not
+
+
+@lru_cache(maxsize=3)
+def _signs(n: int, counts: tuple[float, float]) -> Array:
     """All sign vectors, (2ⁿ, n)."""
     negative = np.arange(2**n)[:, None] >> np.arange(n) & 1
-    return np.where(negative == 1, -1.0, 1.0)
+    return np.where(negative == 1, counts[1], counts[0])
 
 
-def _drawn_sums(rows: Array, draws: int, seed: int) -> Iterator[tuple[slice, Array]]:
+def _drawn_sums(
+    rows: Array, draws: int, seed: int, counts: tuple[float, float] = _SIGNED
+) -> Iterator[tuple[slice, Array]]:
     """Σ ε d for sampled sign vectors ε, in blocks (draws, rows): the same vectors for every row.
+
+    Or the sum of the differences that ε flips, or of those that it keeps.
 
     Signs are drawn by ten: each ten columns' 2¹⁰ sums are tabled, and a draw picks one of each table.
     """
@@ -362,7 +390,7 @@ def _drawn_sums(rows: Array, draws: int, seed: int) -> Iterator[tuple[slice, Arr
     groups = padded.reshape(len(rows), -1, _COLUMNS).transpose(1, 2, 0)
     for first in range(0, len(rows), 2**6):
         part = slice(first, first + 2**6)
-        tables = [_signs(_COLUMNS) @ group[:, part] for group in groups]
+        tables = [_signs(_COLUMNS, counts) @ group[:, part] for group in groups]
         generator = np.random.default_rng(seed)
         for start in range(0, draws, _DRAWN):
             size = (len(tables), min(_DRAWN, draws - start))
@@ -380,11 +408,11 @@ def _on_lattice(rows: Array, most: float) -> tuple[Integers, Array, NDArray[np.b
     """Differences in whole steps, (R, n), each row's step, and whether Σ|d| is ``most`` steps or fewer.
 
     The step is the greatest common divisor of |d|, by Euclid's algorithm with the remainder nearest to 0. What is less
-    than half the smallest step that would do counts as 0; then every difference must lie within ``TIE`` of the largest
-    from its multiple, so that a step that was wrongly found is none.
+    than half the smallest step that would do counts as 0; then every difference must lie within ``TIE`` of itself from
+    its multiple, so that a step that was wrongly found is none.
     """
     size = np.abs(rows)
-    largest, total = size.max(axis=-1), size.sum(axis=-1)
+    total = size.sum(axis=-1)
     nothing = total[:, None] / (2 * most) if most else np.inf
     divisors = size
     while divisors.shape[1] > 1:  # of two columns each, until one is left
@@ -398,7 +426,7 @@ def _on_lattice(rows: Array, most: float) -> tuple[Integers, Array, NDArray[np.b
     multiples = np.rint(size / step[:, None])
     squares = (multiples**2).sum(axis=-1)
     step = np.where(squares > 0, (size * multiples).sum(axis=-1) / np.maximum(squares, 1.0), 1.0)
-    near = np.abs(size - multiples * step[:, None]).max(axis=-1) <= TIE * largest
+    near = (np.abs(size - multiples * step[:, None]) <= TIE * size).all(axis=-1)
     lattice = near & (multiples.sum(axis=-1) <= most)
     return np.copysign(np.where(lattice[:, None], multiples, 0), rows).astype(np.int64), step, lattice
 
@@ -464,8 +492,7 @@ def _mean_ends(row: Array, drawn: bool, draws: int, seed: int, level: float) -> 
         if lattice[0]:
             return _counted_ends(steps[0], k, float(step[0]))
         if n <= _EXACT:
-            centre = float(row.mean())
-            return centre + _searched_end(row - centre, k), centre - _searched_end(centre - row, k)
+            return _searched_end(row, k), -_searched_end(-row, k)
     return _sampled_ends(row, draws, seed, level)
 
 
@@ -496,15 +523,17 @@ def _counted_ends(steps: Integers, k: int, step: float) -> tuple[float, float]:
 
 
 def _searched_end(row: Array, k: int) -> float:
-    """The kth smallest subset mean of a row with mean 0, by a root search on the number of subset means below."""
+    """The kth smallest subset mean of a row, by a root search on the number of subset means below."""
 
     def passed(shift: float) -> float:
         return math.log(_halved((row - shift)[None], two_sided=False)[0]) - math.log(k + 0.5) + n * math.log(2)
 
-    n, width = len(row), TIE * float(np.abs(row).max())
+    n, apart = len(row), np.abs(row - np.median(row))
+    width = TIE * float(np.median(apart) or apart.max())  # of the middle: not of one that diverged
     if width == 0:
-        return 0.0
-    return float(optimize.brentq(passed, row.min() - width, 0.0, xtol=width)) + width  # within, where p > 1 - level
+        return float(row[0])
+    found = optimize.brentq(passed, row.min() - width, row.mean(), xtol=width, maxiter=1000)
+    return float(found) + width + 4 * float(np.spacing(abs(found)))  # within, where p > 1 - level
 
 
 def _sampled_ends(row: Array, draws: int, seed: int, level: float) -> tuple[float, float]:
@@ -513,10 +542,11 @@ def _sampled_ends(row: Array, draws: int, seed: int, level: float) -> tuple[floa
     if k < 1:
         return -math.inf, math.inf
     n, low, high = len(row), [], []
-    for _, sums in _drawn_sums(np.stack([row, np.ones(n)]), draws, seed):
-        flipped, size = (row.sum() - sums[:, 0]) / 2, (n - sums[:, 1]) / 2
+    both = np.stack([row, np.ones(n)])
+    for (_, flipped), (_, kept) in zip(*(_drawn_sums(both, draws, seed, of) for of in (_FLIPPED, _KEPT)), strict=True):
+        size = flipped[:, 1]
         whole = (size == 0) | (size == n)
-        first, second = flipped / np.where(whole, 1, size), (row.sum() - flipped) / np.where(whole, 1, n - size)
+        first, second = flipped[:, 0] / np.where(whole, 1, size), kept[:, 0] / np.where(whole, 1, n - size)
         low.append(np.where(whole, -math.inf, np.minimum(first, second)))
         high.append(np.where(whole, math.inf, np.maximum(first, second)))
     lowest, highest = np.concatenate(low), np.concatenate(high)
@@ -539,8 +569,9 @@ def wilcoxon(
     Parameters
     ----------
     x, y : array_like, float, shape (..., n)
-        Scores of arm and control, or differences alone. |d| within 1e-10 of the row's largest are tied. Or tidy
-        tables, with ``arm``, ``control``, ``metric``, ``scope``.
+        Scores of arm and control, or differences alone. |d| within 1e-10 of themselves, or within the rounding of
+        their own two scores, are tied (``kdstats.stats.ties``). Or tidy tables, with ``arm``, ``control``, ``metric``,
+        ``scope``.
     alternative : {"two-sided", "greater", "less"}
         Of the pseudomedian of x - y.
     zeros : {"pratt", "wilcox"}
@@ -555,7 +586,8 @@ def wilcoxon(
         The interval holds the shifts θ that the two-sided test of d - θ does not reject at 1 - level; its ends are
         Walsh averages, the ones that R gives where nothing is tied. With ties the test's own distribution at θ is
         inverted: p > 1 - level just within the ends, and at no open set of θ beyond. (At a single Walsh average the
-        shift itself makes ties.) It is (-inf, inf) where level > 1 - 2¹⁻ⁿ.
+        shift itself makes ties.) It is (-inf, inf) where level > 1 - 2¹⁻ⁿ. ``note`` says where rounding leaves open
+        what is a tie.
 
     Raises
     ------
@@ -589,7 +621,7 @@ def wilcoxon(
             "replicate? A claim about replicates takes one score from each"
         )
     raw = d.reshape(-1, n)
-    rows = rounded(raw)
+    rows = merged_sizes(raw)
     statistic, p = np.empty(len(rows)), np.empty(len(rows))
     for i, (row, ranks) in enumerate(zip(rows, _doubled_ranks(rows, zeros), strict=True)):
         moving = np.sort(ranks[row != 0])
@@ -601,7 +633,8 @@ def wilcoxon(
             p[i] = upper[plus if alternative == "greater" else total - plus]
         statistic[i] = plus / 2
     name = f"Wilcoxon signed-rank, exact{', zeros dropped' if zeros == 'wilcox' else ''}"
-    return _result(name, d, statistic, p, alternative, _pseudomedian(raw), partial(_rank_interval, d))
+    interval = partial(_rank_interval, d)
+    return _result(name, d, statistic, p, alternative, _pseudomedian(raw), interval, note=_doubt(x, y, d))
 
 
 def _doubled_ranks(rows: Array, zeros: Zeros) -> Integers:
@@ -632,6 +665,12 @@ def _walsh_averages(rows: Array) -> Array:
     return (rows[..., first] + rows[..., second]) / 2
 
 
+def _merged_averages(row: Array) -> Array:
+    """Walsh averages with ties made exact, each told to the rounding of its own two differences."""
+    averages, errors = _walsh_averages(row), TIE * _walsh_averages(np.abs(row))
+    return merged(without_residue(averages, errors), errors)
+
+
 def _pseudomedian(rows: Array) -> Array:
     block = max(1, 2**22 // rows.shape[-1] ** 2)
     parts = [np.median(_walsh_averages(rows[i : i + block]), axis=-1) for i in range(0, len(rows), block)]
@@ -652,9 +691,10 @@ def _rank_end(row: Array, level: float) -> float:
     """
     n = len(row)
     untied = _signed_rank_tail(tuple(range(2, 2 * n + 2, 2)))[::2][::-1]  # P(W ≤ U)
-    sizes = np.unique(rounded(row), return_counts=True)[1]
+    row = merged(row)  # what is tied stays tied when it is shifted
+    sizes = np.unique(row, return_counts=True)[1]
     tied = sizes[sizes > 1]
-    averages, counts = np.unique(rounded(_walsh_averages(row)), return_counts=True)
+    averages, counts = np.unique(_merged_averages(row), return_counts=True)
     below = np.concatenate([[0], np.cumsum(counts)])
     gap = int(np.searchsorted(below, np.searchsorted(untied, (1 - level) / 2, side="right") - (tied**2).sum() // 8))
     while len(tied) and 2 * below[gap] < below[-1] and _gap_p_value(row, averages, gap) <= 1 - level:
@@ -1004,7 +1044,8 @@ def rope(x: ArrayLike, y: ArrayLike | None = None, *, margin: float) -> Rope:
 
 def _jzs(t: float, n: int) -> float:
     if abs(t) <= 30 and n <= 100:
-        from pingouin import bayesfactor_ttest  # half a second to import, and needed here alone
+        with any_backend():  # it imports matplotlib, which is not needed here
+            from pingouin import bayesfactor_ttest  # half a second to import, and needed here alone
 
         return float(bayesfactor_ttest(t, n, paired=True, r=_CAUCHY))
     return _jzs_by_log(t, n)

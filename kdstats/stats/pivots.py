@@ -31,6 +31,8 @@ class TwoWay:
     ms_rep, ms_ex, ms_res : mean squares of replicates, examples and residual, same shape
     df_rep, df_ex : their degrees of freedom; the residual's are the product
     size : replicates × examples, by which V is divided
+    scale : of the values behind the mean squares, which are in units of its square: 1, but for values so large or small
+        that their squares would overflow or vanish
     """
 
     estimate: Number
@@ -40,6 +42,7 @@ class TwoWay:
     df_rep: float
     df_ex: float
     size: float
+    scale: Number = 1.0
 
     def __iter__(self) -> Iterator[Number]:
         """Unpacks as estimate, standard error and Satterthwaite's degrees of freedom."""
@@ -58,7 +61,7 @@ class TwoWay:
 
     @property
     def variance(self) -> Number:
-        """V = MS_rep + MS_ex - MS_res, at least either of the first two, of the mean: divided by ``size``."""
+        """V = MS_rep + MS_ex - MS_res, at least either of the first two, over ``size``: of the mean, in scale²."""
         return plain(of_mean_squares(self.ms_rep, self.ms_ex, self.ms_res) / self.size)
 
     @property
@@ -74,7 +77,7 @@ class TwoWay:
 
     @property
     def standard_error(self) -> Number:
-        return plain(np.sqrt(self.variance))
+        return plain(np.sqrt(self.variance) * self.scale)
 
 
 def of_mean_squares(rep: Number, ex: Number, res: Number) -> Array:
@@ -112,7 +115,7 @@ def below(of: TwoWay, value: Number) -> Number:
     >>> bool(abs(below(student, 0.0) - t.sf(2 / 0.6**0.5, 4)) < 1e-9)
     True
     """
-    apart = np.asarray(value, dtype=np.float64) - of.estimate
+    apart = (np.asarray(value, dtype=np.float64) - of.estimate) / of.scale
     shape = np.broadcast_shapes(apart.shape, np.shape(of.ms_rep))
     rows = [np.broadcast_to(np.asarray(part, dtype=np.float64), shape).ravel()
             for part in (apart, of.ms_rep, of.ms_ex, of.ms_res)]  # fmt: skip

@@ -31,6 +31,7 @@ DRAWS = 10_000
 MOST = 200  # units, teachers or students that are tried
 
 _SUBSETS = 12  # values whose 2ⁿ - 1 subset means decide a sign flip; where more do, a saddlepoint
+_SURE = 1e100  # standard deviations: a power does not change beyond, and its square does not overflow
 _FLIPS = 99_999  # draws of ``sign_flip`` above its exact n
 _LARGEST = 2**23  # numbers that a simulation goes through
 
@@ -263,12 +264,15 @@ def _sides(effect: float, alternative: str, margin: float | None, level: float) 
     """What an alternative is made of: upper-sided tests of z + first and -z + second, their level, and whether both
     must reject.
     """
+    effect, margin = float(effect), float(margin or 0.0)
+    shifts: Shifts
     if alternative == "two-sided":
-        return (effect, -effect), level / 2, False
-    if alternative == "equivalence":
-        assert margin is not None
-        return (margin + effect, margin - effect), level, True
-    return ((-effect if alternative == "less" else effect) + (margin or 0.0),), level, False
+        shifts, at, joint = (effect, -effect), level / 2, False
+    elif alternative == "equivalence":
+        shifts, at, joint = (margin + effect, margin - effect), level, True
+    else:
+        shifts, at, joint = ((-effect if alternative == "less" else effect) + margin,), level, False
+    return tuple(min(max(shift, -_SURE), _SURE) for shift in shifts), at, joint
 
 
 def _attained(test: str, n: int, at: float, level: float) -> float:
@@ -282,11 +286,10 @@ def _attained(test: str, n: int, at: float, level: float) -> float:
 
 
 def _t_power(n: int, df: int, shifts: Shifts, level: float, joint: bool) -> float:
-    if not joint:
-        critical = stats.t.isf(level, df)
-        return float(min(sum(stats.nct.sf(critical, df, shift * np.sqrt(n)) for shift in shifts), 1.0))
-
     critical = stats.t.isf(level, df)
+    if not joint:
+        return float(min(sum(_noncentral_tail(critical, df, shift * np.sqrt(n)) for shift in shifts), 1.0))
+
     if sum(shifts) <= 0:
         return 0.0
     # over the quantiles u of the estimated sd, to the one at which both can just reject
@@ -294,6 +297,21 @@ def _t_power(n: int, df: int, shifts: Shifts, level: float, joint: bool) -> floa
     top = stats.chi2.cdf(df * n * (sum(shifts) / 2 / critical) ** 2, df)
     spread = np.sqrt(stats.chi2.ppf(top * (nodes + 1) / 2, df) / df)
     return float(top / 2 * (weights @ _decided(np.sqrt(n) * np.array(shifts), critical * spread, True)))
+
+
+def _noncentral_tail(critical: float, df: int, noncentrality: float) -> float:
+    """P(T ≥ critical) of noncentral t, for critical > 0. scipy's is NaN, or short of 1, far out.
+
+    There T = (noncentrality + Z) / U reaches it where df U², a χ², is at most df ((noncentrality + Z) / critical)²,
+    which is smooth in Z. Below -30 a normal deviate would have to exceed 30.
+    """
+    if abs(noncentrality) <= 30:
+        return float(stats.nct.sf(critical, df, noncentrality))
+    if noncentrality < 0:
+        return 0.0
+    z, weights = np.polynomial.hermite_e.hermegauss(64)
+    reach = np.maximum(noncentrality + z, 0.0) / critical
+    return float(stats.chi2.cdf(df * reach**2, df) @ weights / weights.sum())
 
 
 def _decided(means: Array, critical: Any, joint: bool) -> Any:

@@ -1,8 +1,7 @@
 """Rank tests of two samples, of ordered groups and of blocks, exact with ties.
 
-Scores within 1e-10 of the largest size in their sample (of both samples; of their block) are one value, wherever they
-are ranked. Where a null distribution is too large to be worked out it is sampled, p = (b + 1) / (m + 1), and the
-result's ``test`` says so.
+Scores within 1e-10 of themselves are one value, wherever they are ranked (``kdstats.stats.ties``). Where a null
+distribution is too large to be worked out it is sampled, p = (b + 1) / (m + 1), and the result's ``test`` says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from scipy import stats
 
 from kdstats.stats.frames import by_replicate, paired, refuse_examples, selected, takes_tables, unpaired
 from kdstats.stats.multiplicity import adjust
-from kdstats.stats.paired import TIE, wilcoxon
+from kdstats.stats.paired import wilcoxon
 from kdstats.stats.results import (
     Alternative,
     Array,
@@ -30,6 +29,7 @@ from kdstats.stats.results import (
     plain,
     t_p_value,
 )
+from kdstats.stats.ties import TIE, merged, rounding, tie_groups, undecided
 
 Integers = NDArray[np.int64]
 Tails = tuple[Array, Array]  # P(S ≤ s) and P(S ≥ s) at s = 0, 1, …
@@ -103,7 +103,7 @@ def mann_whitney(
     u, p, shift = (np.empty(prod(shape)) for _ in range(3))
     rows = list(zip(first.reshape(-1, n), second.reshape(-1, m), strict=True))
     for i, (a, b) in enumerate(rows):
-        classes = _classes(np.concatenate([b, a]))
+        classes = tie_groups(np.concatenate([b, a]))
         doubled = int(_ordered_statistic(_counts(classes, (m, n))))
         p[i] = _p_value(_tails(_ties(classes), (m, n), draws, seed), doubled, alternative)
         u[i], shift[i] = doubled / 2, np.median(a[:, None] - b)
@@ -111,7 +111,8 @@ def mann_whitney(
     name = f"Mann-Whitney, {'exact' if n * m <= _PAIRS else f'{draws:,} draws'}"
     statistic, p_value, estimate = (plain(array.reshape(shape)) for array in (u, p, shift))
     interval = partial(_shift_interval, rows, shape, draws, seed)
-    return TestResult(name, statistic, p_value, estimate, n + m, alternative, interval)
+    note = undecided(np.concatenate([first, second], axis=-1))
+    return TestResult(name, statistic, p_value, estimate, n + m, alternative, interval, note=note)
 
 
 def _shift_interval(
@@ -131,13 +132,11 @@ def _lowest_shift(x: Array, y: Array, level: float, draws: int, seed: int) -> fl
     check_level(level)
     half = (1 - level) / 2 * (1 + 1e-9)  # a p that is the level itself, up to rounding, rejects
     n, m = len(x), len(y)
-    both = _classes(np.concatenate([x, y]))
-    x_sizes, y_sizes = (np.unique(side, return_counts=True)[1] for side in (both[:n], both[n:]))
-    (x_values, y_values) = (
-        np.unique(_merged(both, np.concatenate([x, y]))[side]) for side in (slice(n), slice(n, None))
-    )
+    both = merged(np.concatenate([x, y]))
+    (x_values, x_sizes), (y_values, y_sizes) = (np.unique(side, return_counts=True) for side in (both[:n], both[n:]))
     apart = x_values[:, None] - y_values
-    steps = _classes(apart.ravel(), scale=max(np.abs(x).max(), np.abs(y).max())).reshape(apart.shape)
+    errors = np.maximum(rounding(x_values[:, None], y_values), TIE * np.abs(apart))
+    steps = tie_groups(apart.ravel(), errors.ravel()).reshape(apart.shape)
 
     def p_above(step: int) -> float:
         """p of "greater" for a shift just above the differences of this step; -1 is below them all."""
@@ -204,7 +203,7 @@ def cliffs_delta(x: ArrayLike, y: ArrayLike | None = None, *, alternative: Alter
     check_alternative(alternative)
     first, second = _two_samples(x, y)
     n, m = first.shape[-1], second.shape[-1]
-    both = _classes(np.concatenate([first, second], axis=-1))
+    both = tie_groups(np.concatenate([first, second], axis=-1))
     sign = np.sign(both[..., :n, None] - both[..., None, n:]).astype(np.float64)
     delta = sign.mean(axis=(-2, -1))
     rows, columns = (sign.mean(axis=axis).var(axis=-1, ddof=1) for axis in (-1, -2))
@@ -320,7 +319,7 @@ def jonckheere(
     elif any(name is not None for name in (by, arm, metric)):
         raise ValueError("by, arm and metric belong to a table of scores; x is none")
     scores, sizes = _groups(x, y)
-    classes = _classes(scores)
+    classes = tie_groups(scores)
     ties = _ties(classes)
     statistic = int(_ordered_statistic(_counts(classes, sizes)))
     pairs = sum(a * b for a, b in combinations(sizes, 2))
@@ -399,24 +398,6 @@ def _with_teachers(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 
 # Distributions over ordered groups: 2J from counts of tied values -------------------------------------------------
-
-
-def _classes(scores: Array, scale: float | None = None) -> Integers:
-    """0, 1, … by value on the last axis, where values within ``TIE`` of the largest size (or ``scale``) are one."""
-    size = np.abs(scores).max(axis=-1, keepdims=True) if scale is None else scale
-    order = np.argsort(scores, axis=-1)
-    steps = np.diff(np.take_along_axis(scores, order, axis=-1), axis=-1) > TIE * size
-    ascending = np.concatenate([np.zeros((*scores.shape[:-1], 1), np.int64), np.cumsum(steps, axis=-1)], axis=-1)
-    classes = np.empty(scores.shape, dtype=np.int64)
-    np.put_along_axis(classes, order, ascending, axis=-1)
-    return classes
-
-
-def _merged(classes: Integers, scores: Array) -> Array:
-    """The scores, each replaced by the smallest of its class."""
-    smallest = np.full(classes.max() + 1, np.inf)
-    np.minimum.at(smallest, classes, scores)
-    return smallest[classes]
 
 
 def _ties(classes: Integers) -> tuple[int, ...]:
@@ -867,7 +848,7 @@ def _block_ranks(x: ArrayLike, treatments: int = 3) -> Integers:
             " more treatments"
         )
     refuse_examples(values.T, values.T)
-    return np.rint(2 * stats.rankdata(_classes(values), axis=1)).astype(np.int64)
+    return np.rint(2 * stats.rankdata(tie_groups(values), axis=1)).astype(np.int64)
 
 
 def _shuffles(ranks: Integers, draws: int, generator: np.random.Generator) -> Any:

@@ -7,8 +7,9 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from kdstats.stats.designs import _strata
-from kdstats.stats.paired import TIE, differences
-from kdstats.stats.results import check_level
+from kdstats.stats.paired import differences
+from kdstats.stats.results import Array, binary_scale, check_level
+from kdstats.stats.ties import TIE, about_strata
 
 NAN = float("nan")
 
@@ -78,12 +79,12 @@ def fieller(
     if not df:
         raise ValueError("every teacher has one student: nothing estimates the spread within teachers")
     both = np.stack([x, y])
-    means = np.stack([np.bincount(index, row) / np.bincount(index) for row in both])
-    within = both - means[:, index]
-    within[np.abs(within).max(axis=1) <= TIE * np.abs(both).max(axis=1)] = 0.0
+    scale = binary_scale(both)
+    within = about_strata(both / scale, index)
     covariance = within @ within.T / df * np.sum(weights**2)
-    a, b = (both @ weights).tolist()
-    return fieller_of_moments(a, b, covariance, df, level=level)
+    a, b = (both / scale @ weights).tolist()
+    check_level(level)
+    return _of_moments(a, b, covariance, df, level, float(scale[0, 0]) / float(scale[1, 0]))
 
 
 def fieller_of_moments(
@@ -132,15 +133,25 @@ def fieller_of_moments(
             f"{numerator}, {denominator} and a covariance of shape {v.shape}: two numbers, four, all finite"
         )
     (v_aa, v_ab), (v_ba, v_bb) = v
-    product = np.sqrt(max(v_aa, 0.0) * max(v_bb, 0.0))
+    product = np.sqrt(max(v_aa, 0.0)) * np.sqrt(max(v_bb, 0.0))
     if min(v_aa, v_bb) < 0 or abs(v_ab - v_ba) > TIE * product or abs(v_ab) > (1 + TIE) * product:
         raise ValueError(f"{v.tolist()} is no covariance matrix: symmetric, and |V_ab| ≤ √(V_aa V_bb)")
     if not df > 0:
         raise ValueError(f"df is {df}: an interval needs degrees of freedom above 0")
-    a, b = float(numerator), float(denominator)
+    # powers of two, which round nothing: products of four neither overflow nor vanish
+    scales = np.array([float(binary_scale(np.array([m, np.sqrt(s)]))[0])
+                       for m, s in ((numerator, v_aa), (denominator, v_bb))])  # fmt: skip
+    v = v / scales[:, None] / scales
+    factor = float(scales[0] / scales[1])
+    return _of_moments(float(numerator / scales[0]), float(denominator / scales[1]), v, df, level, factor)
+
+
+def _of_moments(a: float, b: float, v: Array, df: float, level: float, factor: float) -> Ratio:
+    """The ratio of moments that were divided by two scales, times the ratio of these."""
+    (v_aa, v_ab), (_, v_bb) = v
     if b == 0 and v_bb == 0:
         return Ratio(NAN, NAN, NAN, level, "the denominator is 0 throughout: there is no ratio")
-    estimate = a / b if b else NAN
+    estimate = a / b * factor if b else NAN
     if v_aa == v_bb == 0:
         return Ratio(estimate, NAN, NAN, level, "numerator and denominator do not vary: there is no interval")
     t = float(stats.t.ppf(0.5 + level / 2, df))
@@ -150,9 +161,10 @@ def fieller_of_moments(
     spread = b**2 * v_aa - 2 * a * b * v_ab + a**2 * v_bb - t**2 * (v_aa * v_bb - v_ab**2)
     root = float(t * np.sqrt(max(spread, 0.0)))
     if square > 0:
-        return Ratio(estimate, float((mixed - root) / square), float((mixed + root) / square), level, "")
+        low, high = (float((mixed + side * root) / square * factor) for side in (-1, 1))
+        return Ratio(estimate, low, high, level, "")
     note = "the denominator may be 0 at this level: "
     if square < 0 and root > 0:
-        gap = f"({(mixed + root) / square:.3g}, {(mixed - root) / square:.3g})"
+        gap = f"({(mixed + root) / square * factor:.3g}, {(mixed - root) / square * factor:.3g})"
         return Ratio(estimate, -np.inf, np.inf, level, f"{note}every ratio outside {gap} fits the data")
     return Ratio(estimate, -np.inf, np.inf, level, f"{note}every ratio fits the data")

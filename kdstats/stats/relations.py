@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
-from kdstats.stats.paired import TIE
 from kdstats.stats.pivots import _inverse_chi_squares
 from kdstats.stats.results import (
     Alternative,
@@ -22,6 +21,7 @@ from kdstats.stats.results import (
     numbers,
     plain,
 )
+from kdstats.stats.ties import TIE, rounding
 
 _ENUMERATED = 7  # classes: up to here all C! permutations
 
@@ -288,8 +288,9 @@ def _by_group(similarities: ArrayLike, groups: ArrayLike) -> tuple[Array, list[N
         i, j = np.argwhere(~np.isfinite(s))[0]
         raise ValueError(f"the similarity of teachers {i} and {j} is {s[i, j]}: it must be finite")
     apart = np.abs(s - s.T)
-    if apart.max(initial=0.0) > TIE * np.abs(s).max():
-        i, j = np.unravel_index(apart.argmax(), apart.shape)
+    excess = apart - np.maximum(TIE * np.abs(s), rounding(np.abs(s).max(), 0.0))
+    if excess.max(initial=0.0) > 0:
+        i, j = np.unravel_index(excess.argmax(), apart.shape)
         raise ValueError(f"similarities are symmetric, but those of teachers {i} and {j} are {s[i, j]} and {s[j, i]}")
     labels: NDArray[Any] = np.asarray(groups)
     if labels.shape != (len(s),) or pd.isna(labels).any():

@@ -3,8 +3,9 @@
 The flips and the weights are drawn once and serve every row, so that what is left is matrix products.
 """
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,14 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
 from kdstats.stats.designs import _strata, two_way
-from kdstats.stats.paired import TIE, _drawn_sums, differences, without_variance
+from kdstats.stats.paired import _FLIPPED, _KEPT, _drawn_sums, differences, without_variance
 from kdstats.stats.pivots import of_mean_squares
 from kdstats.stats.results import Alternative, Array, Interval, TestResult, check_alternative, check_level, plain
+from kdstats.stats.ties import TIE
 
 Method = Literal["percentile", "bca", "t"]
 Single = NDArray[np.float32]
 
 _EXACT = 20  # up to here all 2ⁿ joint flips
+_FLIPS = 2**14  # that are looked at at once
 _BLOCK = 2**23  # numbers that are held at once
 _CACHED = 2**19  # numbers that stay near a core
 
@@ -48,7 +51,9 @@ def max_t(
         r = Σ d / √(n Σ d²),  t = √(n - 1) r / √(1 - r²)
 
     and r is what is compared: it exists where all flipped differences are equal and t is infinite. Values of r within
-    1e-10 are ties, and ties count. A contrast whose differences are all 0 has r = 0 and p = 1.
+    1e-10 are ties, and ties count; where a contrast's largest difference is so large that this would hide the others,
+    its own flips are compared as in ``sign_flip``, by what they flip. A contrast whose differences are all 0 has r = 0
+    and p = 1.
 
     The family-wise error is controlled, strongly, where the contrasts whose null hypothesis is true are jointly
     centrally symmetric: (d₁, …, dₖ) and (-d₁, …, -dₖ) have one distribution, as under exchange of all arms and
@@ -103,17 +108,20 @@ def max_t(
     rows = _shares(np.where(sides[:, None] == "less", -d, d))
     observed = rows.sum(axis=1)
     observed[two_sided] = np.abs(observed[two_sided])
-    if n <= _EXACT:
-        test = "max-T, joint sign flips, exact"
-        largest, counted = _all_flips(rows[two_sided], rows[~two_sided]), 0
+    exact = n <= _EXACT
+    if not exact and draws < 1:
+        raise ValueError(f"draws is {draws}: above {_EXACT} units the flips are sampled, at least one of them")
+    test = f"max-T, joint sign flips, {'exact' if exact else f'{draws:,} draws'}"
+    if _uneven(rows):
+        reached = _reached(rows, two_sided, None if exact else draws, seed)
     else:
-        if draws < 1:
-            raise ValueError(f"draws is {draws}: above {_EXACT} units the flips are sampled, at least one of them")
-        test = f"max-T, joint sign flips, {draws:,} draws"
-        largest, counted = _sampled_flips(rows, two_sided, draws, seed), 1
-    largest.sort()
-    reached = largest.size - np.searchsorted(largest, observed - TIE)
-    p = (reached + counted) / (largest.size + counted)
+        if exact:
+            largest = _all_flips(rows[two_sided], rows[~two_sided])
+        else:
+            largest = _sampled_flips(rows, two_sided, draws, seed)
+        largest.sort()
+        reached = largest.size - np.searchsorted(largest, observed - TIE)
+    p = reached / 2**n if exact else (reached + 1) / (draws + 1)
     details = {} if isinstance(alternatives, str) else {"alternative": sides}
     name = alternatives if isinstance(alternatives, str) else "one for each contrast"
     return TestResult(test, _t(d), p, d.mean(axis=1), n, name, details=details)
@@ -131,6 +139,50 @@ def _t(d: Array) -> Array:
     mean, constant = d.mean(axis=1), without_variance(d)
     error = np.where(constant, 1.0, d.std(axis=1, ddof=1) / np.sqrt(d.shape[1]))
     return np.where(constant & (mean != 0), np.copysign(np.inf, mean), mean / error)
+
+
+def _uneven(rows: Array) -> bool:
+    """Whether a row holds a value so small beside its largest that a tolerance of that one would hide it."""
+    size = np.abs(rows)
+    least = np.where(size > 0, size, np.inf).min(axis=1, initial=np.inf)
+    return bool((size.max(axis=1, initial=0.0) * TIE * rows.shape[1] > 1e-3 * least).any())
+
+
+def _reached(rows: Array, two_sided: NDArray[np.bool_], draws: int | None, seed: int) -> NDArray[np.int64]:
+    """For each row, how many flips leave some row's sum (its size, two-sided) no smaller than this row's own is.
+
+    A flip takes twice the flipped values from a row's sum, so it is the flipped values alone, less their rounding, that
+    are held against what the row has more than the other: what keeps its sign cannot blur the comparison.
+    """
+    turned = np.where((two_sided & (np.array([math.fsum(row) for row in rows]) < 0))[:, None], -rows, rows)
+    lenient = turned - TIE * np.abs(turned)
+    total = np.array([math.fsum(row) for row in turned])
+    more = (total[:, None] - total) / 2  # of row i than row j
+    more[np.abs(more) <= 1e-14] = 0.0
+    reached = np.zeros(len(rows), dtype=np.int64)
+    for flipped, kept in _flips(lenient, draws, seed):
+        for j in range(len(rows)):
+            as_large = flipped <= more[:, j]
+            # the sum's size also where the rest is flipped instead
+            as_large |= two_sided & (kept <= more[:, j])
+            reached[j] += int(np.count_nonzero(as_large.any(axis=1)))
+    return reached
+
+
+def _flips(rows: Array, draws: int | None, seed: int) -> Iterator[tuple[Array, Array]]:
+    """Sums of what a flip turns and of what it keeps, (flips, rows), some flips at a time: all, or sampled ones."""
+    n = rows.shape[1]
+    if draws is not None:
+        parts = (
+            [[sums for part, sums in _drawn_sums(rows[i : i + 1], draws, seed, of)] for i in range(len(rows))]
+            for of in (_FLIPPED, _KEPT)
+        )
+        flipped, kept = (np.column_stack([np.concatenate(sums) for sums in part]) for part in parts)
+        yield flipped, kept
+        return
+    for start in range(0, 2**n, _FLIPS):
+        chosen = (np.arange(start, min(start + _FLIPS, 2**n))[:, None] >> np.arange(n) & 1).astype(np.float64)
+        yield chosen @ rows.T, (1 - chosen) @ rows.T
 
 
 def _all_flips(two_sided: Array, one_sided: Array) -> Array:

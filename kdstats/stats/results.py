@@ -35,6 +35,8 @@ class TestResult:
         level -> (low, high) of the estimate; asked through ``confidence_interval``.
     details : mapping
         Further numbers of this test, each a column of ``to_frame``: ``standard_error``, ``df``, … Read as attributes.
+    note : str
+        What the data leave undecided, such as ties that rounding may hide; mostly empty.
     """
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
@@ -47,6 +49,7 @@ class TestResult:
     alternative: str
     interval: Callable[[float], Interval] | None = field(default=None, repr=False, compare=False)
     details: Mapping[str, Number] = field(default_factory=dict)
+    note: str = field(default="", repr=False)
 
     def __getattr__(self, name: str) -> Number:
         details = self.__dict__.get("details", {})
@@ -74,7 +77,8 @@ class TestResult:
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
         """One row a sample (leading axes in C order): test, statistic, p_value, estimate, n, alternative, the details,
-        and ci_low, ci_high, ci_level where the test has an interval; note where an end of it is infinite.
+        and ci_low, ci_high, ci_level where the test has an interval; note where an end of it is infinite, or where the
+        result has one.
         """
         names = ("test", "statistic", "p_value", "estimate", "n", "alternative")
         columns = {name: getattr(self, name) for name in names} | dict(self.details)
@@ -86,7 +90,10 @@ class TestResult:
                 why = (
                     f"an end of the interval is infinite: these data (n = {self.n}) do not bound it at level {level:g}"
                 )
-                columns["note"] = np.where(infinite, why, "")
+                both = f"{why}; {self.note}" if self.note else why
+                columns["note"] = np.where(infinite, both, self.note)
+        if self.note and "note" not in columns:
+            columns["note"] = self.note
         arrays = np.broadcast_arrays(*columns.values())
         return pd.DataFrame({name: array.ravel() for name, array in zip(columns, arrays, strict=True)})
 
@@ -134,6 +141,44 @@ def refuse_single(dtype: Any, name: str) -> None:
 def plain(array: Any) -> Number:
     """A float for one sample, a float64 array for many."""
     return float(array) if np.ndim(array) == 0 else np.asarray(array, dtype=np.float64)
+
+
+def binary_scale(values: Array, axis: int | tuple[int, ...] | None = -1) -> Array:
+    """The power of two next to the largest size, axes kept: divided by it squares neither overflow nor vanish.
+
+    Dividing by a power of two rounds nothing, so that results of ordinary sizes stay what they are to the last bit.
+
+    Examples
+    --------
+    >>> binary_scale(np.array([0.75, -5.0])).tolist(), binary_scale(np.zeros(2)).tolist()
+    ([8.0], [1.0])
+    """
+    exponent = np.frexp(np.abs(values).max(axis=axis, keepdims=True))[1]
+    return np.ldexp(1.0, np.clip(exponent, -1000, 1000))
+
+
+def extreme_scale(values: Array, axis: int | tuple[int, ...] | None = -1) -> Array:
+    """``binary_scale`` where values are beyond 1e±30, and 1 elsewhere: for mean squares that are shown.
+
+    Examples
+    --------
+    >>> extreme_scale(np.array([[3.0, 1.0], [2e-200, 0.0]])).ravel().tolist()[0]
+    1.0
+    """
+    scale = binary_scale(values, axis)
+    return np.where(np.abs(np.log2(scale)) < 100, 1.0, scale)
+
+
+def standard_deviation(values: Array, ddof: int = 1) -> Array:
+    """On the last axis, also where squares would overflow or vanish.
+
+    Examples
+    --------
+    >>> standard_deviation(np.array([1e-200, 3e-200])).item() > 0
+    True
+    """
+    scale = binary_scale(values)
+    return np.asarray((values / scale).std(axis=-1, ddof=ddof) * scale[..., 0])
 
 
 def check_level(level: float) -> None:

@@ -132,7 +132,9 @@ def dist(
     """CE + β·(1 − mean_i ρ(p_si, p_ti)) + γ·(1 − mean_k ρ(p_s·k, p_t·k)), Pearson's ρ over rows and over columns.
 
     Rows are samples (relations of classes), columns classes (relations of samples in the batch); probabilities are
-    tempered on both sides, without a factor T². A row or column that is constant has ρ = 0.
+    tempered on both sides, without a factor T². As in the authors' code ρ = x·y / (‖x‖ ‖y‖ + 1e-8) of what is centred,
+    so that a row or column without spread, of a network that is very sure or gives a class to no image, has ρ = 0 and
+    no gradient; at temperatures so high that ‖x‖ ‖y‖ comes near 1e-8 the loss fades.
 
     Huang, You, Wang, Qian, Xu 2022, arXiv 2205.10536.
 
@@ -150,7 +152,8 @@ def dist(
 
 
 def _pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
-    return F.cosine_similarity(a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True), dim=dim)
+    a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
+    return (a * b).sum(dim) / (a.norm(dim=dim) * b.norm(dim=dim) + 1e-8)
 
 
 def ats(

@@ -361,3 +361,41 @@ def test_the_smallest_n_of_strata_is_a_multiple_of_them() -> None:
     assert planning.power("paired-t", 9, 1.0, alternative="greater", strata=3).power >= 0.8
     with pytest.raises(ValueError, match="draws is 0"):
         planning.power("sign-flip", 9, 1.0, draws=0)
+
+
+# Far out ---------------------------------------------------------------------------------------------------------
+
+OPTIONS = [("paired-t", None), ("two-way-t", Examples(100, 0.5, 0.5)), ("sign-flip", None), ("wilcoxon", None)]
+
+
+@pytest.mark.parametrize(("test", "examples"), OPTIONS)
+@pytest.mark.parametrize("effect", [1e3, 1e9, 1e155, 1e200, 1.7e308])
+def test_a_huge_effect_is_found_for_certain_and_its_opposite_never(test, examples, effect):
+    def of(effect, **options):
+        return power(test, 10, effect, examples=examples, draws=200, **options).power
+
+    assert of(effect) == of(-effect) == of(effect, alternative="greater") == of(-effect, alternative="less") == 1
+    assert of(effect, alternative="less") == of(-effect, alternative="greater") == 0
+    for margin in (1e-9, 1.0, effect / 2):
+        assert of(effect, alternative="equivalence", margin=margin) == 0
+        assert of(effect, alternative="non-inferiority", margin=margin) == 1
+    for other in (0.0, 1e-300, 1.0):
+        assert of(other, alternative="equivalence", margin=effect) == 1
+        assert of(other, alternative="non-inferiority", margin=effect) == 1
+    assert smallest_n(test, effect, examples=examples, alternative="greater", target=0.99, draws=200) is not None
+
+
+@pytest.mark.parametrize("effect", [1e-300, 1e-9])
+def test_a_tiny_effect_is_no_effect(effect):
+    assert power("paired-t", 10, effect).power == pytest.approx(0.05, abs=1e-8)
+    assert power("paired-t", 10, effect, alternative="equivalence", margin=effect).power < 1e-50
+
+
+def test_noncentral_tails_beyond_thirty_are_r_s():
+    """R: pt(c, df, ncp = δ, lower.tail = FALSE), which holds to δ = 37.62."""
+    for c, df, noncentrality, tail in ((50, 3, 35, 0.310936011711), (30, 9, 31, 0.615673157852),
+                                       (300, 4, 36, 0.000408672929735)):  # fmt: skip
+        assert planning._noncentral_tail(c, df, noncentrality) == pytest.approx(tail, rel=1e-9)
+    for level in (1e-9, 0.05):  # one degree of freedom: a t so large that 1e9 may not reach it
+        found = [power("paired-t", 2, effect, level=level).power for effect in (20, 22, 1e3, 1e6, 1e9, 1e12)]
+        assert found == sorted(found) and found[-1] == pytest.approx(1, abs=1e-3)
