@@ -14,9 +14,9 @@ WORDS: dict[str, str] = {  # short, for a page; in the order in which they build
     " right answer than wrong-taught students do.",
     "Third answer": "an answer to a split example that is neither teacher's; W − K is how much more often right-taught"
     " students give one than wrong-taught students.",
-    "θ₀, firmness of errors": "log ratio of the third answers of right-taught to those of wrong-taught students, at"
-    " equal confidence of the teachers; above 0, errors are held to more firmly than right answers, and below 0 it says"
-    " nothing.",
+    "θ₀, firmness of errors": "log ratio of the third answers of right-taught to those of wrong-taught students,"
+    " where both teachers are equally sure (of their answer, and of leaving out third classes); above 0, errors are"
+    " held to more firmly than right answers, and below 0 it says nothing.",
 }
 
 
@@ -49,7 +49,7 @@ def of_swaps(metric: str, direction: str, margin: float | None, rules: int = 2) 
             return WITHDRAWN_H
         return (
             "Errors are held to more firmly than right answers (θ₀ > 0): taught wrongly, students break away from both"
-            " teachers' answers less often than taught rightly, at equal confidence of the teachers"
+            " teachers' answers less often than taught rightly, where both teachers are equally sure"
         )
     symbol = INHERITANCE[metric][-1]
     who, whom = ("wrong", "right") if metric == "inherits_errors" else ("right", "wrong")

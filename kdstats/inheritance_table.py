@@ -37,7 +37,7 @@ LABELS = {
     "knowledge_from_wrong": "K, students that began with the wrong teacher's weights",
     "knowledge_from_right": "K, students that began with the right teacher's weights",
     "third": "θ, third answers of rightly over wrongly taught students",
-    "firmness": "θ₀, the same at equal confidence of the teachers",
+    "firmness": "θ₀, the same where both teachers are equally sure",
     "copied_wrong": "ĉ_w, share of wrong answers copied, if copying were all or nothing",
     "copied_right": "ĉ_r, share of right answers copied, if copying were all or nothing",
     "h": "h, which bears no verdict",

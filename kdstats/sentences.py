@@ -107,7 +107,8 @@ def _of_swaps(
         if verdict["verdict"] == "supported":
             return (
                 "Taught wrongly, students break away from both teachers' answers less often than taught rightly, on"
-                f" the same examples and at equal confidence of the teachers ({estimate}; {reason}). {scope}{named_too}"
+                " the same examples, where the teachers are equally confident and leave equally little to third classes"
+                f" ({estimate}; {reason}). {scope}{named_too}"
             )
         return (
             f"That errors are held to more firmly than right answers is not shown ({estimate}; {reason}). This test"

@@ -49,7 +49,7 @@ PARTS: dict[str, tuple[str, str]] = {  # in the order shown: what stands in the 
     "errors_from_right": ("W, begun with the right teacher's weights", ""),
     "knowledge_from_wrong": ("K, begun with the wrong teacher's weights", ""),
     "knowledge_from_right": ("K, begun with the right teacher's weights", ""),
-    "firmness": ("θ₀, third answers at equal confidence", ""),
+    "firmness": ("θ₀, third answers where both teachers are equally sure", ""),
     "third": ("θ, third answers whatever the confidence", "describes, bears no verdict"),
     "copied_wrong": ("ĉ_w, share of wrong answers copied", "if copying were all or nothing"),
     "copied_right": ("ĉ_r, share of right answers copied", "if copying were all or nothing"),

@@ -149,7 +149,7 @@ def test_claims_in_words(digits):
     )
     assert words["holds-errors-firmer[alpha=0.9]"] == (
         "Errors are held to more firmly than right answers (θ₀ > 0): taught wrongly, students break away from both"
-        " teachers' answers less often than taught rightly, at equal confidence of the teachers, with kd α = 0.9"
+        " teachers' answers less often than taught rightly, where both teachers are equally sure, with kd α = 0.9"
         " against kd-other α = 0.9. About the recipe, on new examples."
     )
     assert words["accuracy-unchanged[alpha=0.1]"] == (
@@ -232,7 +232,7 @@ def test_inheritance_has_a_block_a_setting_with_repeated_errors_first(digits):
     assert shown["repeated more by its own student"] == ["18.0 [15.0, 21.0]", "errors", "Repeats 18 more of 47 at 0.5."]
     assert shown["W, inherited errors"][:2] == ["25.0 [17.0, 33.0]", "points"]
     assert shown["ĉ_w, share of wrong answers copied"] == ["25.0", "%", "if copying were all or nothing"]
-    assert shown["θ₀, third answers at equal confidence"][:2] == ["0.03 [−0.37, 0.43]", "log ratio"]
+    assert shown["θ₀, third answers where both teachers are equally sure"][:2] == ["0.03 [−0.37, 0.43]", "log ratio"]
     h, _, care = shown["h; then what one copied share predicts"]
     assert h == "0.10 [−0.10, 0.30]; −0.02"
     assert "bears no verdict" in care and "the second number: an approximation" in care

@@ -66,7 +66,8 @@ EVERYONE = {kind: {} for kind in ARMS} | {"dkd": {"warmup_epochs": 2}, "cs-kd": 
 OFF = {  # an arm at weight 0 is its control
     "kd": {"alpha": 0.0}, "kd-other": {"alpha": 0.0}, "rcd": {"alpha": 0.0}, "random-init": {"alpha": 0.0},
     "label-smoothing": {"alpha": 0.0}, "class-mean": {"alpha": 0.0}, "confusion": {"alpha": 0.0},
-    "neutral": {"alpha": 0.0}, "dkpp": {"alpha": 0.0}, "dkd": {"tckd": 0.0, "nckd": 0.0, "warmup_epochs": 2}, "dist": {"beta": 0.0, "gamma": 0.0},
+    "neutral": {"alpha": 0.0}, "dkpp": {"alpha": 0.0},
+    "dkd": {"tckd": 0.0, "nckd": 0.0, "warmup_epochs": 2}, "dist": {"beta": 0.0, "gamma": 0.0},
     "ats": {"weight": 0.0}, "logit-std": {"weight": 0.0}, "ttm": {"beta": 0.0}, "wttm": {"beta": 0.0},
     "tf-kd-self": {"alpha": 0.0}, "tf-kd-reg": {"alpha": 0.0}, "ps-kd": {"alpha": 0.0}, "born-again": {"alpha": 0.0},
     "confusion-distillation": {"alpha": 0.0},
