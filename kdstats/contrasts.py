@@ -267,6 +267,9 @@ def _of_swaps(
         "left_out": left_out, "unit_of": {pair: units.index(evidence.clusters[pair[0]]) for pair in whole},
         "smallest_p": smallest_p(c.test, c.direction, n_units),
     }  # fmt: skip
+    if not whole:
+        note = "; ".join(filter(None, ("no pair of teachers has students of both", left_out)))
+        return found | {"estimate": math.nan, "test": c.test, "smallest_p": 1.0, "note": note}
     try:
         of = evidence.swapped(c.arm, c.control, whole)
         if c.scope_teachers == "these":
