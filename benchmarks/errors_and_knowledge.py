@@ -84,7 +84,7 @@ def main() -> None:
     ax.axvline(0, color="0.8", lw=0.8, zorder=0)
     ax.set_xlabel("accuracy of untaught students minus their teacher's (points)")
     ax.set_ylabel("h against students of another teacher")
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, loc="lower left")
     folder = HERE / "docs" / "figures"
     folder.mkdir(exist_ok=True)
     matplotlib.rcParams["svg.hashsalt"] = "kdstats"

@@ -89,10 +89,10 @@ def judge_swapped(
     """
     split(*of.arrays)  # says which teacher taught nobody
     start = "fresh" if of.started_from is None else "teacher"
-    own, other = Point("kd", "kd", (), start), Point("kd-other", "kd-other", (), start)
+    own, other = Point("", "kd", (), start), Point("other", "kd-other", (), start)  # no arm to name in a sentence
     both = of.pairs.ravel()
     rows = [("teacher", t, np.nan, float((of.teachers[t] == of.labels).mean())) for t in both]
-    for arm in ("kd", "kd-other"):
+    for arm in ("", "other"):
         rows += [(arm, t, 0, float((of.students[of.taught_by == t] == of.labels).mean())) for t in both]
     scores = pd.DataFrame(rows, columns=["arm", "teacher", "seed", "value"])
     scores = scores.assign(arm_params="", metric="accuracy", n=float(len(of.labels)))

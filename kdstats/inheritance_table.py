@@ -16,7 +16,7 @@ from kdstats.contrasts import Evidence, Table, contrast, tabulate
 from kdstats.inheritance import Swapped, differences
 from kdstats.protocol import Point, same_point
 from kdstats.scoring import point_key
-from kdstats.sentences import named, number, points
+from kdstats.sentences import number, points
 
 COLUMNS = (
     "protocol", "protocol_hash", "dataset", "split", "arm", "arm_params", "control", "control_params", "part", "label",
@@ -161,9 +161,10 @@ def _repeated(of: Swapped, arm: Point, ci_level: float) -> list[dict[str, Any]]:
     rows = [{"part": part, **_estimated(values, ci_level)} for part, values in shown.items()]
     more = rows[-1]
     between = f" [{number(more['ci_low'])}, {number(more['ci_high'])}]" if "ci_low" in more else ""
+    inside = ", ".join(filter(None, (arm.arm, *point_key(arm)[1].split())))
     began = ", which began with this teacher's own initial weights," if of.started_from is not None else ""
     rows[-1]["sentence"] = (
-        f"Of a teacher's {number(rows[0]['estimate'])} errors a student ({named(*point_key(arm))}) repeats"
+        f"Of a teacher's {number(rows[0]['estimate'])} errors a student of its own ({inside}) repeats"
         f" {number(rows[1]['estimate'])}; a student of the other teacher{began} {number(rows[2]['estimate'])}:"
         f" {number(more['estimate'])}{between} more."
     )

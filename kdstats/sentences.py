@@ -98,11 +98,13 @@ def _of_swaps(
 ) -> str:
     """What W, K or θ₀ says, in the words of docs/errors-and-knowledge.md."""
     arm = named(row["arm"], row["arm_params"])
+    inside = ", ".join(filter(None, (row["arm"], *row["arm_params"].split())))  # answers alone have no arm
+    inside = f" ({inside})" if inside else ""
     missing = f" ({row['left_out']})" if row["left_out"] else ""
     scope = f"Speaks of {scope_words(row)}{missing}."
     if row["metric"] == ASYMMETRY:
         named_too = "".join(f" {remark}" for remark in row.get("remarks", ()))
-        estimate = f"θ₀ of {arm}: {number(row['estimate'])}, {interval(row)}"
+        estimate = f"θ₀{f' of {arm}' if arm else ''}: {number(row['estimate'])}, {interval(row)}"
         reason = _reason(verdict, row, False, family_sizes, more_failures)
         if verdict["verdict"] == "supported":
             return (
@@ -120,7 +122,7 @@ def _of_swaps(
     more = "more" if row["estimate"] >= 0 else "fewer"
     who, whom, what = ("wrong", "right", "its wrong answer") if errors else ("right", "wrong", "its right answer")
     said = (
-        f"Where one of two teachers is right, students ({arm}) of the {who} one give {what} on"
+        f"Where one of two teachers is right, students{inside} of the {who} one give {what} on"
         f" {points(abs(row['estimate']))}{between if row['estimate'] >= 0 else ''} points {more} of these examples than"
         f" students of the {whom} one, both teachers counted equally"
     )

@@ -213,7 +213,7 @@ def test_the_teacher_of_the_controls_gives_w_and_k_and_gates_on_them(folder: Pat
              "repeated_errors.more > 100000", "--out", "out")  # fmt: skip
     done = run(folder, *NETWORKS, *CONTROLS, "--control-teacher", "t1.npz", *gates)
     assert done.returncode == 0, done.stderr
-    assert "students (kd) of the wrong one give its wrong answer" in done.stdout
+    assert "students of the wrong one give its wrong answer" in done.stdout
     assert "passed: inherits_errors.ci_low > 5pp" in done.stdout
     assert "a student of another teacher" in (folder / "out" / "index.html").read_text()
     refused = run(folder, *NETWORKS, *CONTROLS, "--fail-if", "asymmetry.headroom.ci_low > 0")
